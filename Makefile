@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets itself up: a machine needs python3 (3.11 or newer) with venv, make and git, and nothing else.
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+BIN := .venv/bin
+STAMP := .venv/installed
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.PHONY: install demo test test-all check bench clean
+
+install: $(STAMP)
+
+# pip 25.1 is the first that installs dependency groups; Debian 12 brings 23.0.
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || { echo "Creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "Installing the packages into .venv (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --editable ".[qiskit,pulser]" --group dev
+	@touch $@
+
+demo: $(STAMP)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
+
+test: $(STAMP)
+	$(PYTEST) -m "not slow"
+
+test-all: $(STAMP)
+	$(PYTEST)
+	$(BIN)/python scripts/check_distribution.py emulators
+
+check: $(STAMP)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check.sh
+
+bench: $(STAMP)
+	@echo "There are no benchmarks yet."
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	find qrmi_core qrmi_qiskit qrmi_pulser tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +

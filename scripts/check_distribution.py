@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `pip install qrmi-providers[EXTRA]` gives a user works, for each extra named on the command line.
+
+The sdist is built from the checkout and the wheel from the sdist; the wheel is installed into an empty environment
+outside the checkout, `bare` without any extra. There everything that the extra promises imports, every entry point
+loads, no installed package contradicts another, and `qrmi --help` answers.
+
+`make check` leaves out the extra `emulators`, which brings gigabytes of torch: `make test-all` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"qrmi_core", "qrmi_qiskit", "qrmi_pulser"}
+NEEDS = {"qiskit": {"qrmi_qiskit"}, "pulser": {"qrmi_pulser"}, "emulators": {"qrmi_pulser"}}
+
+SMOKE = """
+import importlib, importlib.metadata, pkgutil, sys
+
+for package in sys.argv[1:]:
+    module = importlib.import_module(package)
+    for found in pkgutil.walk_packages(module.__path__, package + "."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+for entry in importlib.metadata.distribution("qrmi-providers").entry_points:
+    entry.load()
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command in an environment that knows nothing of the checkout; its output is shown only if it fails."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}\nfailed with exit code {done.returncode}: {' '.join(map(str, command))}")
+    return done.stdout
+
+
+def build(directory: Path) -> Path:
+    """Build the sdist, and from it the wheel; return the wheel."""
+    run(sys.executable, "-m", "build", "--outdir", directory, ROOT, cwd=directory)
+    (wheel,) = directory.glob("*.whl")
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    strangers = {top for top in tops - PACKAGES if not top.endswith(".dist-info")}
+    if strangers or not tops >= PACKAGES:
+        raise SystemExit(f"{wheel.name} holds {sorted(tops)}, but should hold {sorted(PACKAGES)}")
+    return wheel
+
+
+def install(requirement: str, directory: Path) -> None:
+    """Make an empty environment and install into it: with uv, or with pip where uv cannot reach the packages.
+
+    uv takes a tenth of pip's time here, but does not read pip's configuration (mirrors, find-links).
+    """
+    python = directory / "bin" / "python"
+    uv = Path(sys.executable).with_name("uv")
+    try:
+        run(uv, "venv", "--quiet", "--python", sys.executable, directory, cwd=directory.parent)
+        run(uv, "pip", "install", "--quiet", "--python", python, requirement, cwd=directory.parent)
+        run(uv, "pip", "check", "--python", python, cwd=directory.parent)
+    except SystemExit as failure:
+        print(f"uv could not install {requirement}; trying pip. It said:\n{failure}")
+        venv.create(directory, with_pip=True, clear=True)
+        run(python, "-m", "pip", "install", "--quiet", requirement, cwd=directory.parent)
+        run(python, "-m", "pip", "check", cwd=directory.parent)
+
+
+def check(extra: str, wheel: Path, directory: Path) -> None:
+    requirement = str(wheel) if extra == "bare" else f"{wheel}[{extra}]"
+    install(requirement, directory)
+    run(directory / "bin/python", "-c", SMOKE, "qrmi_core", *sorted(NEEDS.get(extra, ())), cwd=directory)
+    answer = run(directory / "bin/qrmi", "--help", cwd=directory)
+    if "Usage: qrmi" not in answer:
+        raise SystemExit(f"`qrmi --help` with the extra {extra} answered:\n{answer}")
+
+
+def main() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("extras", nargs="+", choices=["bare", *declared])
+    extras = parser.parse_args().extras
+
+    with tempfile.TemporaryDirectory(prefix="qrmi-distribution-") as name:
+        outside = Path(name)
+        wheel = build(outside)
+        print(f"built {wheel.name}")
+        for extra in extras:
+            start = time.monotonic()
+            check(extra, wheel, outside / extra)
+            print(f"{extra}: installs, imports, answers ({time.monotonic() - start:.1f} s)")
+
+
+if __name__ == "__main__":
+    main()

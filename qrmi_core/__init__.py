@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The resource layer: quantum processors as resources of a workload manager."""
 
-from qrmi_core.engines.work import Limits, Work
+from qrmi_core.engines import EngineResource, Limits, Work
 from qrmi_core.errors import (
     AmbiguousResource,
     ConfigurationError,
@@ -37,6 +37,7 @@ from qrmi_core.resource import (
     ResourceStatusCode,
     Target,
 )
+from qrmi_core.service import ListedResource, QRMIService
 from qrmi_core.tasks import Task, TaskInfo, TaskResult, TaskStatus
 from qrmi_core.variables import Variable
 
@@ -45,6 +46,7 @@ __all__ = [
     "AmbiguousResource",
     "BatchResource",
     "ConfigurationError",
+    "EngineResource",
     "IQMServer",
     "InputError",
     "JobContext",
@@ -53,11 +55,13 @@ __all__ = [
     "LeaseRefused",
     "LimitExceeded",
     "Limits",
+    "ListedResource",
     "NoQPUError",
     "Payload",
     "PulserBatch",
     "PulserJob",
     "QRMIError",
+    "QRMIService",
     "QRMIWarning",
     "QiskitPrimitive",
     "QuantumResource",

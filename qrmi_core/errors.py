@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error that the resource layer raises.
 
-    QRMIError
-     ├─ ConfigurationError        a configuration file is wrong; says file and place
-     ├─ JobEnvironmentError       the variables of this job are wrong
-     │   └─ NoQPUError            the job was given no QPU; the text is the reason
-     ├─ ResourceError             something is wrong with one resource
-     │   ├─ ResourceNotFound      no resource has that name
-     │   ├─ AmbiguousResource     several resources fit and none was named
-     │   └─ ResourceUnavailable   the resource exists and cannot be used now
-     ├─ InputError                what the caller handed in cannot be run
-     │   ├─ UnsupportedPayload    the resource does not take that kind of payload
-     │   ├─ UnsupportedFunction   the resource has no such function
-     │   └─ LimitExceeded         larger than the resource allows
-     ├─ TaskError                 something is wrong with one task
-     │   ├─ TaskNotFound          no task has that id
-     │   ├─ TaskNotReady          the result is asked for before the task has ended
-     │   ├─ TaskFailed            the task ended without a result; carries the reason
-     │   ├─ TaskCancelled         the task was cancelled
-     │   └─ WaitTimeout           the task goes on, the caller's time is over
-     ├─ ResultError               a result arrived and cannot be read
-     └─ LeaseError                a grant or release went wrong
-         ├─ LeaseRefused          nothing was granted
-         └─ ReleaseIncomplete     some resources could not be given back yet
+QRMIError
+ ├─ ConfigurationError        a configuration file is wrong; says file and place
+ ├─ JobEnvironmentError       the variables of this job are wrong
+ │   └─ NoQPUError            the job was given no QPU; the text is the reason
+ ├─ ResourceError             something is wrong with one resource
+ │   ├─ ResourceNotFound      no resource has that name
+ │   ├─ AmbiguousResource     several resources fit and none was named
+ │   └─ ResourceUnavailable   the resource exists and cannot be used now
+ ├─ InputError                what the caller handed in cannot be run
+ │   ├─ UnsupportedPayload    the resource does not take that kind of payload
+ │   ├─ UnsupportedFunction   the resource has no such function
+ │   └─ LimitExceeded         larger than the resource allows
+ ├─ TaskError                 something is wrong with one task
+ │   ├─ TaskNotFound          no task has that id
+ │   ├─ TaskNotReady          the result is asked for before the task has ended
+ │   ├─ TaskFailed            the task ended without a result; carries the reason
+ │   ├─ TaskCancelled         the task was cancelled
+ │   └─ WaitTimeout           the task goes on, the caller's time is over
+ ├─ ResultError               a result arrived and cannot be read
+ └─ LeaseError                a grant or release went wrong
+     ├─ LeaseRefused          nothing was granted
+     └─ ReleaseIncomplete     some resources could not be given back yet
 """
 
 from __future__ import annotations

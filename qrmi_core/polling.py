@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qrmi_core.tasks import TaskInfo
 
-__all__ = ["look_times", "poll"]
+__all__ = ["look_times", "poll", "wait_until"]
 
 FIRST_GAP = 0.010
 GROWTH = 1.3
@@ -66,3 +66,17 @@ def poll(
         if timeout is not None and time.monotonic() - start >= timeout:
             break
     return ended
+
+
+def wait_until(condition: Callable[[], bool], *, timeout: float) -> bool:
+    """Look until ``condition`` holds, at most ``timeout`` seconds; whether it held at last."""
+    start = time.monotonic()
+    for moment in look_times():
+        delay = min(start + moment, start + timeout) - time.monotonic()
+        if delay > 0:
+            time.sleep(delay)
+        if condition():
+            return True
+        if time.monotonic() - start >= timeout:
+            return False
+    raise AssertionError("look_times never ends")

@@ -62,8 +62,7 @@ class ResourceStatus:
             "status_reason": self.status_reason,
             "healthy": self.healthy,
             "busy": self.busy,
-            "capacity": capacity
-            and {"max_slots": capacity.max_slots, "available_slots": capacity.available_slots},
+            "capacity": capacity and {"max_slots": capacity.max_slots, "available_slots": capacity.available_slots},
             "pending_job_count": self.pending_job_count,
         }
 

@@ -16,7 +16,7 @@ __all__ = ["Task", "TaskInfo", "TaskResult", "TaskStatus"]
 
 
 class TaskStatus(enum.Enum):
-    """Where a task is in its life; a word of the vendor's that fits none of these stays in ``TaskInfo.vendor_status``."""
+    """Where a task is in its life; the vendor's own word for it is in ``TaskInfo.vendor_status``."""
 
     QUEUED = "queued"
     RUNNING = "running"

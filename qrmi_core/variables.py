@@ -30,7 +30,5 @@ def mistakes(resource_type: str, known: Sequence[Variable], values: Mapping[str,
             hint = f"; did you mean {near[0]}?" if near else ""
             takes = f" (it takes {', '.join(names)})" if names else " (it takes none)"
             found.append((name, f"the type {resource_type} has no variable {name}{hint or takes}"))
-    for variable in known:
-        if variable.required and not values.get(variable.name):
-            found.append((variable.name, f"the type {resource_type} needs {variable.name}: {variable.meaning}"))
-    return found
+    missing = [variable for variable in known if variable.required and not values.get(variable.name)]
+    return found + [(each.name, f"the type {resource_type} needs {each.name}: {each.meaning}") for each in missing]

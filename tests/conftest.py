@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +32,22 @@ def pytest_make_collect_report() -> Iterator[None]:
     report = yield
     fail_instead_of_skip(report)
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A spool of the tests' own, shared within a worker so that engines stay warm; their hosts end with it."""
+    state = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(state))
+        for variable in [name for name in os.environ if name.startswith(("QRMI_", "SLURM_"))]:
+            patch.delenv(variable)
+        yield state / "qrmi"
+    stop_hosts(state / "qrmi")
+
+
+def stop_hosts(spool: Path) -> None:
+    """End the engines' host processes of a spool, which are this test run's own."""
+    for lock in (spool / "hosts").glob("*.lock"):
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.kill(int(lock.read_text()), signal.SIGTERM)

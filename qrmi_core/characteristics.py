@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be compared between resources, read from their targets."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qrmi_core.resource import Target
+
+__all__ = ["Characteristics", "characteristics"]
+
+
+@dataclass(frozen=True, slots=True)
+class Characteristics:
+    """Size and quality; errors are medians over the device, None where the target does not say."""
+
+    num_qubits: int | None
+    simulator: bool | None
+    max_shots: int | None
+    two_qubit_error: float | None
+    readout_error: float | None
+
+
+def characteristics(target: Target) -> Characteristics:
+    """Read them from IBM's configuration and properties, or from a Pulser device."""
+    document = target.json()
+    if "configuration" in document:
+        return _of_ibm(document["configuration"] or {}, document.get("properties") or {})
+    return Characteristics(document.get("max_atom_num"), None, document.get("max_runs"), None, None)
+
+
+def _of_ibm(configuration: Mapping[str, Any], properties: Mapping[str, Any]) -> Characteristics:
+    gates = (gate for gate in properties.get("gates", ()) if len(gate["qubits"]) == 2)
+    return Characteristics(
+        num_qubits=configuration.get("n_qubits"),
+        simulator=configuration.get("simulator"),
+        max_shots=configuration.get("max_shots"),
+        two_qubit_error=_median(_values("gate_error", (gate["parameters"] for gate in gates))),
+        readout_error=_median(_values("readout_error", properties.get("qubits", ()))),
+    )
+
+
+def _values(name: str, groups: Iterable[Iterable[Mapping[str, Any]]]) -> list[float]:
+    return [entry["value"] for group in groups for entry in group if entry["name"] == name]
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None

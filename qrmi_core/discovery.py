@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drivers and engines, found through entry points.
+
+A distribution adds a resource type with one line: in the group ``qrmi.drivers`` (or ``qrmi.engines``, for
+subclasses of :class:`~qrmi_core.engines.EngineResource`) the name is the type and the value the class. A
+class that cannot be loaded makes only its own type unusable.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from qrmi_core.engines.resource import EngineResource
+from qrmi_core.errors import QRMIError, ResourceUnavailable
+from qrmi_core.names import did_you_mean
+from qrmi_core.resource import QuantumResource
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["driver", "embedded", "resource_types"]
+
+DRIVERS = "qrmi.drivers"
+ENGINES = "qrmi.engines"
+
+
+@functools.cache
+def _found() -> Mapping[str, EntryPoint]:
+    from importlib.metadata import entry_points  # costs a third of importing this package
+
+    return {point.name: point for group in (DRIVERS, ENGINES) for point in entry_points(group=group)}
+
+
+def resource_types() -> list[str]:
+    """The types that a driver is installed for."""
+    return sorted(_found())
+
+
+@functools.cache
+def _loaded(resource_type: str) -> type[QuantumResource] | QRMIError:
+    point = _found()[resource_type]
+    base = EngineResource if point.group == ENGINES else QuantumResource
+    try:
+        loaded = point.load()
+    except Exception as error:  # noqa: BLE001  a plug-in may raise anything; it must not take the others along
+        why = f"{type(error).__name__}: {error}"
+    else:
+        if isinstance(loaded, type) and issubclass(loaded, base):
+            return loaded
+        why = f"it is not a subclass of {base.__name__}"
+    origin = point.dist.name if point.dist else "an unknown distribution"
+    return ResourceUnavailable(
+        f"the driver for {resource_type} cannot be loaded ({point.value} of {origin}): {why}; "
+        f"reinstall or remove {origin}"
+    )
+
+
+def driver(resource_type: str) -> type[QuantumResource]:
+    """The class for a resource type.
+
+    Raises:
+        ResourceUnavailable: none is installed, or it cannot be loaded.
+    """
+    if resource_type not in _found():
+        known = did_you_mean(resource_type, list(_found()), command="qrmi check")
+        raise ResourceUnavailable(f"no driver is installed for the type {resource_type}: {known}")
+    loaded = _loaded(resource_type)
+    if isinstance(loaded, QRMIError):
+        raise loaded
+    return loaded
+
+
+def embedded() -> tuple[dict[str, tuple[str, Mapping[str, str]]], list[QRMIError]]:
+    """The engines that need no configuration, name -> (type, environment block), and what could not be loaded."""
+    found: dict[str, tuple[str, Mapping[str, str]]] = {}
+    broken = []
+    for name, point in _found().items():
+        if point.group != ENGINES:
+            continue
+        loaded = _loaded(name)
+        if isinstance(loaded, QRMIError):
+            broken.append(loaded)
+        elif issubclass(loaded, EngineResource):
+            found |= {resource: (name, block) for resource, block in loaded.embedded().items()}
+    return found, broken

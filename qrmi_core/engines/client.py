@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's side of an engine's host: starts it when needed, asks, and waits to be told."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from qrmi_core.engines.address import HostAddress
+from qrmi_core.engines.spool import Spool
+from qrmi_core.environment import child_environment
+from qrmi_core.errors import ResourceUnavailable
+
+__all__ = ["HostClient", "HostGone"]
+
+ANSWER_SECONDS = 30.0
+START_SECONDS = 60.0
+
+
+class HostGone(Exception):
+    """The host has ended; what it left unfinished will never end by itself."""
+
+
+class HostClient:
+    """Talks to one host; safe to use from several threads, each request has its own connection."""
+
+    def __init__(self, spool: Spool, engine: str, key: str, worker: str) -> None:
+        self.address = HostAddress(spool.hosts, engine, key)
+        self._spool = spool
+        self._worker = worker
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request, starting the host if need be, and return its answer.
+
+        Requests may be sent twice, when a host ends just as it is asked: all of them can be.
+        """
+        for _ in range(3):
+            try:
+                with self.connect(start=True) as connection:
+                    return _exchange(connection, request)
+            except (HostGone, ConnectionError):
+                continue
+        raise ResourceUnavailable(
+            f"the engine's host process ends as soon as it is asked: see {self.address.log}", transient=True
+        )
+
+    def ask_running(self, **request: Any) -> dict[str, Any]:
+        """Like :meth:`ask`, but a host that does not run is not started.
+
+        Raises:
+            HostGone: no host runs.
+        """
+        try:
+            with self.connect(start=False) as connection:
+                return _exchange(connection, request)
+        except ConnectionError as error:
+            raise HostGone from error
+
+    def wait(self, resource: str, ids: Iterable[str], *, deadline: float | None, first: bool) -> set[str]:
+        """Wait for tasks or jobs to end; those that have when ``deadline`` (monotonic seconds) comes.
+
+        Raises:
+            HostGone: the host ended before they did.
+        """
+        missing = set(ids)
+        ended: set[str] = set()
+        with self.connect(start=False) as connection:
+            connection.sendall(_line({"op": "wait", "resource": resource, "ids": sorted(missing)}))
+            for answer in _answers(connection, deadline):
+                if "ended" in answer:
+                    missing.discard(answer["ended"])
+                    ended.add(answer["ended"])
+                if not missing or first:
+                    break
+                if "error" in answer:
+                    raise ResourceUnavailable(answer["error"], resource=resource)
+        return ended
+
+    def hold(self) -> socket.socket:
+        """A connection that keeps the host and its tasks alive until it is closed."""
+        with self.connect(start=True) as connection:
+            _exchange(connection, {"op": "hold"})
+            return connection.dup()
+
+    @contextmanager
+    def connect(self, *, start: bool) -> Iterator[socket.socket]:
+        """A connection to the host.
+
+        Raises:
+            HostGone: no host runs and it was not to be started.
+            ResourceUnavailable: it cannot be started.
+        """
+        try:
+            connection = self.address.connect(ANSWER_SECONDS)
+        except OSError:
+            if not start:
+                raise HostGone from None
+            connection = self._start()
+        with connection:
+            yield connection
+
+    def _start(self) -> socket.socket:
+        self._spool.prepare()
+        starting = os.open(self.address.starting, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            try:
+                return self.address.connect(ANSWER_SECONDS)
+            except OSError:
+                self._spawn()
+            return self.address.connect(ANSWER_SECONDS)
+        except OSError as error:
+            raise self._cannot_start(str(error)) from error
+        finally:
+            os.close(starting)
+
+    def _spawn(self) -> None:
+        address = self.address
+        options = {"root": str(self._spool.root), "engine": address.engine, "key": address.key, "worker": self._worker}
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        # The threads of numerical libraries must not exist yet when the host forks.
+        environment = child_environment() | {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        with address.log.open("wb") as log:
+            try:
+                code = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "qrmi_core.engines.host", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    cwd="/",
+                    start_new_session=True,
+                ).wait(START_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise self._cannot_start(f"it does not listen after {START_SECONDS:g} s") from None
+        if code != 0:
+            lines = address.log.read_text(errors="replace").splitlines()
+            raise self._cannot_start(lines[-1] if lines else f"exit code {code}")
+
+    def _cannot_start(self, why: str) -> ResourceUnavailable:
+        return ResourceUnavailable(f"the engine's host process cannot be started: {why} (see {self.address.log})")
+
+    def host_has_ended(self) -> bool:
+        """True when no host lives, not even one that is on its way out."""
+        try:
+            lock = os.open(self.address.lock, os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(lock)
+
+
+def _line(request: dict[str, Any]) -> bytes:
+    return json.dumps(request).encode() + b"\n"
+
+
+def _exchange(connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    connection.sendall(_line(request))
+    for answer in _answers(connection, time.monotonic() + ANSWER_SECONDS):
+        if "error" in answer:
+            raise ResourceUnavailable(f"the engine refuses: {answer['error']}")
+        return answer
+    raise ResourceUnavailable(f"the engine's host process has not answered for {ANSWER_SECONDS:g} s", transient=True)
+
+
+def _answers(connection: socket.socket, deadline: float | None) -> Iterator[dict[str, Any]]:
+    """Answers as they come, until the deadline; HostGone when the host ends."""
+    received = b""
+    while True:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return
+        connection.settimeout(left)
+        try:
+            part = connection.recv(65536)
+        except TimeoutError:
+            return
+        except ConnectionError:
+            part = b""
+        if not part:
+            raise HostGone
+        *lines, received = (received + part).split(b"\n")
+        for line in lines:
+            yield json.loads(line)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of resources: they become parts of environment variables and of licence names, so their form is fixed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+
+__all__ = ["clash", "did_you_mean", "is_valid_name", "name_rule"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+
+name_rule = "a name begins with a letter or _, goes on with letters, digits and _, and has at most 40 characters"
+
+
+def is_valid_name(name: str) -> bool:
+    """True when ``name`` can name a resource."""
+    return _NAME.fullmatch(name) is not None
+
+
+def clash(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two names that are the same, case ignored; None when all differ."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = name.lower()
+        if key in seen:
+            return seen[key], name
+        seen[key] = name
+    return None
+
+
+def did_you_mean(name: str, known: Collection[str], *, command: str = "qrmi resources") -> str:
+    """What to add to "there is no ...": all known names when they are few, else the near ones and how to list all."""
+    if not known:
+        return "there are none"
+    if len(known) <= 8:
+        return f"there is {', '.join(sorted(known))}" if len(known) == 1 else f"there are {', '.join(sorted(known))}"
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{hint}`{command}` lists all {len(known)}"

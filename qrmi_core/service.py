@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QRMIService: the resources that this process can use."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qrmi_core import discovery, environment
+from qrmi_core.characteristics import Characteristics, characteristics
+from qrmi_core.errors import AmbiguousResource, QRMIError, ResourceNotFound, ResourceUnavailable
+from qrmi_core.names import did_you_mean
+from qrmi_core.resource import JobContext, QuantumResource, ResourceStatusCode
+from qrmi_core.variables import mistakes
+
+if TYPE_CHECKING:
+    from qrmi_core.config import ConfiguredResource
+
+__all__ = ["ListedResource", "QRMIService"]
+
+
+@dataclass(frozen=True)
+class ListedResource:
+    """A resource by name: made when it is first asked for, or the reason why it cannot be."""
+
+    name: str
+    type: str
+    origin: str
+    _make: Callable[[], QuantumResource]
+
+    @functools.cached_property
+    def made(self) -> QuantumResource | QRMIError:
+        """The resource, or the error that says why there is none."""
+        try:
+            return self._make()
+        except QRMIError as error:
+            return error
+
+    @property
+    def resource(self) -> QuantumResource:
+        """The resource.
+
+        Raises:
+            QRMIError: it cannot be used, and why.
+        """
+        if isinstance(self.made, QRMIError):
+            raise self.made
+        return self.made
+
+    @property
+    def problem(self) -> QRMIError | None:
+        """Why the resource cannot be used, None when it can."""
+        return self.made if isinstance(self.made, QRMIError) else None
+
+
+class QRMIService:
+    """The resources of this job; outside a job, those of the configuration file and the embedded engines.
+
+    A resource that is misconfigured or unknown stays listed with its reason and hides none of the others.
+    Making the service talks to no vendor.
+
+    Raises:
+        NoQPUError: the workload manager says why this job has no QPU.
+        JobEnvironmentError: the job's variables are wrong.
+        ConfigurationError: the configuration file is wrong.
+    """
+
+    def __init__(self, config: Path | str | None = None) -> None:
+        job = None if config is not None else environment.read_job()
+        self.in_job = job is not None
+        self.problems: list[QRMIError] = []
+        listed = _of_job(job) if job is not None else self._of_site(None if config is None else Path(config))
+        self._listed = {entry.name: entry for entry in listed}
+
+    def _of_site(self, config: Path | None) -> Iterator[ListedResource]:
+        engines, self.problems = discovery.embedded()
+        file = environment.config_file(config)
+        configured: Sequence[ConfiguredResource] = ()
+        if file is not None:
+            from qrmi_core.config import load  # pydantic is needed for a file only
+
+            configured = load(file)
+        taken = {resource.name.lower() for resource in configured}
+        for resource in configured:
+            yield _configured(resource, str(file))
+        for name, (kind, block) in engines.items():
+            if name.lower() not in taken:
+                yield ListedResource(name, kind, "embedded", functools.partial(_make, name, kind, block, JobContext()))
+
+    def listing(self) -> list[ListedResource]:
+        """Every resource by name, those that cannot be used included."""
+        return list(self._listed.values())
+
+    def names(self) -> list[str]:
+        """The names of all resources."""
+        return list(self._listed)
+
+    def resources(self) -> list[QuantumResource]:
+        """The resources that can be used; :meth:`listing` tells of the others."""
+        return [entry.made for entry in self._listed.values() if isinstance(entry.made, QuantumResource)]
+
+    def resource(self, name: str | None = None) -> QuantumResource:
+        """A resource by its name; without a name the only one.
+
+        Raises:
+            ResourceNotFound: there is none of that name; says which there are.
+            AmbiguousResource: there are several and none was named.
+            ResourceUnavailable, ConfigurationError: it cannot be used, and why.
+        """
+        if name is None:
+            return self._only()
+        entry = self._listed.get(name)
+        if entry is None:
+            where = "this job" if self.in_job else "this configuration"
+            known = did_you_mean(name, list(self._listed))
+            raise ResourceNotFound(f"{where} has no QPU named {name}: {known}", resource=name)
+        return entry.resource
+
+    def _only(self) -> QuantumResource:
+        if len(self._listed) == 1:
+            return next(iter(self._listed.values())).resource
+        if not self._listed:
+            raise ResourceNotFound("there is no QPU here: install an engine (pip install 'qrmi-providers[qiskit]')")
+        if self.in_job:
+            raise AmbiguousResource(f"this job has several QPUs, name one: {', '.join(self._listed)}")
+        raise AmbiguousResource(
+            f"no QPU was chosen, and there are {len(self._listed)}: name one, or run the program with "
+            f"`qrmi run --qpu=NAME -- ...`; `qrmi resources` lists them"
+        )
+
+    def select(
+        self,
+        *,
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002  the word that configuration files use
+        simulator: bool | None = None,
+        min_qubits: int | None = None,
+        min_shots: int | None = None,
+        max_two_qubit_error: float | None = None,
+        max_readout_error: float | None = None,
+        online: bool = False,
+    ) -> list[QuantumResource]:
+        """The resources that meet all criteria.
+
+        ``name`` may hold ``*`` and ``?``; errors are medians over the device. A resource that does not say what a
+        criterion asks for does not meet it. Targets are fetched only where a criterion needs them.
+        """
+
+        def meets(resource: QuantumResource) -> bool:
+            if name is not None and not fnmatch.fnmatchcase(resource.name, name):
+                return False
+            if type is not None and resource.type != type:
+                return False
+            bounds = (min_qubits, min_shots, max_two_qubit_error, max_readout_error)
+            if simulator is not None or any(bound is not None for bound in bounds):
+                known = characteristics(resource.target())
+                if not (
+                    (simulator is None or _is_simulator(resource, known) is simulator)
+                    and _at_least(known.num_qubits, min_qubits)
+                    and _at_least(known.max_shots, min_shots)
+                    and _at_most(known.two_qubit_error, max_two_qubit_error)
+                    and _at_most(known.readout_error, max_readout_error)
+                ):
+                    return False
+            return not online or resource.status().status is ResourceStatusCode.ONLINE
+
+        return [resource for resource in self.resources() if meets(resource)]
+
+    def least_busy(self, **criteria: object) -> QuantumResource:
+        """Of the online resources that :meth:`select` finds, the one with the fewest waiting tasks.
+
+        Raises:
+            ResourceNotFound: none is online and meets the criteria.
+        """
+        waiting = []
+        for resource in self.select(**criteria):  # type: ignore[arg-type]
+            status = resource.status()
+            if status.status is ResourceStatusCode.ONLINE:
+                waiting.append((status.pending_job_count or 0, resource))
+        if not waiting:
+            asked = ", ".join(f"{key}={value}" for key, value in criteria.items()) or "none"
+            raise ResourceNotFound(f"no QPU is online and meets the criteria ({asked}); `qrmi status` tells why")
+        return min(waiting, key=lambda pair: pair[0])[1]
+
+
+def _of_job(job: environment.JobEnvironment) -> Iterator[ListedResource]:
+    for resource in job.resources:
+        make = functools.partial(
+            _make, resource.name, resource.type, resource.values, job.context(resource), strict=False
+        )
+        yield ListedResource(resource.name, resource.type, "job", make)
+
+
+def _configured(resource: ConfiguredResource, file: str) -> ListedResource:
+    def make() -> QuantumResource:
+        return _make(resource.name, resource.type, resource.values(), JobContext(), where=f"{file}: ")
+
+    return ListedResource(resource.name, resource.type, file, make)
+
+
+def _make(
+    name: str,
+    kind: str,
+    values: Mapping[str, str],
+    context: JobContext,
+    *,
+    strict: bool = True,
+    where: str = "",
+) -> QuantumResource:
+    """Make a resource; a job's variables may hold more than this version knows, a file's may not."""
+    try:
+        driver = discovery.driver(kind)
+    except ResourceUnavailable as error:
+        raise ResourceUnavailable(f"{where}{name} cannot be used: {error}", resource=name) from error
+    known = {variable.name for variable in driver.variables}
+    checked = values if strict else {key: value for key, value in values.items() if key in known}
+    if wrong := mistakes(kind, driver.variables, checked):
+        listed = "; ".join(what for _, what in wrong)
+        raise ResourceUnavailable(f"{where}{name}.environment: {listed}", resource=name)
+    return driver.from_environment(name, checked, context)
+
+
+def _is_simulator(resource: QuantumResource, known: Characteristics) -> bool | None:
+    told = resource.metadata().get("simulator")
+    return known.simulator if told is None else told == "true"
+
+
+def _at_least(value: float | None, bound: float | None) -> bool:
+    return bound is None or (value is not None and value >= bound)
+
+
+def _at_most(value: float | None, bound: float | None) -> bool:
+    return bound is None or (value is not None and value <= bound)

@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machinery of engines: a host process, workers, the spool."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_engine import BrokenEngine, TinyEngine
+
+from qrmi_core import (
+    InputError,
+    IQMServer,
+    JobContext,
+    PulserBatch,
+    PulserJob,
+    QiskitPrimitive,
+    ResourceStatusCode,
+    ResourceUnavailable,
+    Task,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFound,
+    TaskNotReady,
+    TaskStatus,
+    UnsupportedPayload,
+    WaitTimeout,
+)
+from qrmi_core.engines.client import HostClient
+from qrmi_core.engines.spool import Spool
+from qrmi_core.polling import wait_until
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> TinyEngine:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    return TinyEngine("tiny", {"QRMI_ENGINE_LANES": "4", "QRMI_ENGINE_SEED": "11"}, JobContext())
+
+
+@pytest.fixture
+def held(tiny: TinyEngine) -> Iterator[TinyEngine]:
+    """The engine as a program under a lease sees it."""
+    token = tiny.acquire()
+    yield TinyEngine("tiny", tiny.settings, JobContext(acquisition_token=token))
+    tiny.release(token)
+
+
+def asked(**instruction: Any) -> QiskitPrimitive:
+    return QiskitPrimitive("sampler", json.dumps(instruction).encode())
+
+
+def running(task: Task) -> int:
+    """The process id of the task's worker, once it runs."""
+    assert wait_until(lambda: task.status() is TaskStatus.RUNNING, timeout=20)
+    children = Path(f"/proc/{host_pid(task.resource)}/task/{host_pid(task.resource)}/children").read_text().split()
+    return int(children[-1])
+
+
+def client(resource: Any) -> HostClient:
+    found: HostClient = resource._client()
+    return found
+
+
+def host_pid(resource: Any) -> int:
+    return int(client(resource).address.lock.read_text())
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_a_task_runs_in_a_process_of_its_own_and_gives_its_result(tiny: TinyEngine) -> None:
+    task = tiny.submit(asked(hello=1))
+    result = json.loads(task.result(timeout=20).data)
+    assert result["hello"] == 1
+    assert result["seed"] == 11
+    assert result["pid"] not in {os.getpid(), host_pid(tiny)}
+    info = task.info()
+    assert info.program == "sampler"
+    assert info.created is not None
+    assert info.started is not None
+    assert info.ended is not None
+    assert info.created <= info.started <= info.ended
+
+
+def test_eight_threads_get_each_their_own_result(tiny: TinyEngine) -> None:
+    found: dict[int, int] = {}
+
+    def work(number: int) -> None:
+        found[number] = json.loads(tiny.submit(asked(number=number)).result(timeout=30).data)["number"]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == {number: number for number in range(8)}
+
+
+def test_no_more_tasks_run_than_there_are_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    one_lane = TinyEngine("one_lane", {"QRMI_ENGINE_LANES": "1"}, JobContext())
+    first, second = one_lane.submit(asked(sleep=60)), one_lane.submit(asked(sleep=60))
+    running(first)
+    assert second.status() is TaskStatus.QUEUED
+    status = one_lane.status()
+    assert status.busy
+    assert status.pending_job_count == 1
+    assert status.capacity is not None
+    assert (status.capacity.max_slots, status.capacity.available_slots) == (1, 0)
+    second.cancel()
+    first.cancel()
+    assert first.status() is second.status() is TaskStatus.CANCELLED
+
+
+def test_cancelling_kills_the_worker_at_once(tiny: TinyEngine) -> None:
+    task = tiny.submit(asked(sleep=60))
+    worker = running(task)
+    task.cancel()
+    assert is_gone(worker)
+    with pytest.raises(TaskCancelled, match="was cancelled: cancelled by its user"):
+        task.result(timeout=5)
+    task.cancel()
+
+
+def test_a_cancelled_task_wakes_who_waits_for_it(tiny: TinyEngine) -> None:
+    task = tiny.submit(asked(sleep=60))
+    seen: list[TaskStatus] = []
+    waiter = threading.Thread(target=lambda: seen.append(task.wait(timeout=30).status))
+    waiter.start()
+    running(task)
+    tiny.task(task.id).cancel()
+    waiter.join(10)
+    assert seen == [TaskStatus.CANCELLED]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "reason"),
+    [
+        ({"fail": "the moon is wrong"}, r"failed \(code 17\): the moon is wrong$"),
+        ({"crash": "oh"}, "failed: RuntimeError: oh"),
+        ({"exit": 3}, "ended with exit code 3 and without a result"),
+    ],
+)
+def test_a_failure_tells_its_reason(tiny: TinyEngine, instruction: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TaskFailed, match=reason):
+        tiny.submit(asked(**instruction)).result(timeout=20)
+
+
+def test_a_worker_killed_from_outside_is_a_failed_task_with_a_reason(tiny: TinyEngine) -> None:
+    task = tiny.submit(asked(sleep=60))
+    os.kill(running(task), signal.SIGKILL)
+    with pytest.raises(TaskFailed, match="killed by SIGKILL from outside"):
+        task.result(timeout=20)
+
+
+def test_a_task_that_needs_too_much_memory_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    small = TinyEngine("small", {"QRMI_ENGINE_MEMORY_MB": "200"}, JobContext())
+    with pytest.raises(TaskFailed, match=r"more than the 200 MB that small allows.*QRMI_ENGINE_MEMORY_MB"):
+        small.submit(asked(allocate=2**29)).result(timeout=20)
+    assert small.submit(asked(allocate=2**26)).result(timeout=20)
+
+
+def test_what_a_worker_prints_is_the_log(tiny: TinyEngine) -> None:
+    task = tiny.submit(asked(print="line of the worker"))
+    task.wait(timeout=20)
+    assert task.logs().count("line of the worker") == 2
+    quiet = tiny.submit(asked())
+    quiet.wait(timeout=20)
+    assert quiet.logs() == ""
+
+
+def test_the_result_of_an_unfinished_task_is_refused(tiny: TinyEngine) -> None:
+    task = tiny.submit(asked(sleep=60))
+    running(task)
+    with pytest.raises(TaskNotReady, match="is running: wait for it"):
+        tiny.task_result(task.id)
+    with pytest.raises(WaitTimeout, match=r"has not ended after 0\.05 s; it goes on"):
+        task.result(timeout=0.05)
+    task.cancel()
+
+
+@pytest.mark.parametrize("task_id", ["", "nonsense", "../../etc", "00000000-0000-0000-0000-000000000000"])
+def test_an_unknown_task_is_not_found(tiny: TinyEngine, task_id: str) -> None:
+    with pytest.raises(TaskNotFound, match="tiny has no task"):
+        tiny.task(task_id)
+
+
+def test_waiting_for_the_first_of_several(tiny: TinyEngine) -> None:
+    slow, quick = tiny.submit(asked(sleep=60)), tiny.submit(asked(sleep=0.1))
+    ended = tiny.task_wait([slow.id, quick.id], timeout=20, first=True)
+    assert list(ended) == [quick.id]
+    assert tiny.task_wait([slow.id], timeout=0) == {}
+    slow.cancel()
+    assert set(tiny.task_wait([slow.id, quick.id], timeout=20)) == {slow.id, quick.id}
+
+
+def test_tasks_are_listed_the_newest_first(held: TinyEngine) -> None:
+    tasks = [held.submit(asked(number=number)) for number in range(3)]
+    assert held.task_ids()[:3] == [task.id for task in reversed(tasks)]
+
+
+def python(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(HERE), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+SUBMIT = """
+from tiny_engine import TinyEngine
+from qrmi_core import JobContext, QiskitPrimitive
+print(TinyEngine("tiny", {}, JobContext()).submit(QiskitPrimitive("sampler", b'{"sleep": 0.5}')).id)
+"""
+
+
+def test_one_process_submits_and_another_gets_the_result(tiny: TinyEngine) -> None:
+    task_id = python(SUBMIT)
+    assert json.loads(tiny.task(task_id).result(timeout=20).data)["sleep"] == 0.5
+
+
+def test_a_killed_host_leaves_a_failed_task_and_the_next_task_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    tiny = TinyEngine("tiny", {}, JobContext())
+    task = tiny.submit(asked(sleep=60))
+    worker = running(task)
+    os.kill(host_pid(tiny), signal.SIGKILL)
+    with pytest.raises(TaskFailed, match="the engine's process ended before the task did"):
+        task.result(timeout=20)
+    assert wait_until(lambda: is_gone(worker), timeout=5)
+    assert tiny.submit(asked()).result(timeout=20)
+    os.kill(host_pid(tiny), signal.SIGTERM)
+
+
+def test_releasing_cancels_what_runs_and_ends_the_host(tiny: TinyEngine) -> None:
+    token = tiny.acquire()
+    in_lease = TinyEngine("tiny", tiny.settings, JobContext(acquisition_token=token))
+    task = in_lease.submit(asked(sleep=60))
+    worker, host = running(task), host_pid(in_lease)
+    tiny.release(token)
+    assert is_gone(worker)
+    assert wait_until(lambda: is_gone(host), timeout=5)
+    with pytest.raises(TaskCancelled, match="its allocation has ended"):
+        task.result(timeout=5)
+    tiny.release(token)
+
+
+HOLD = """
+import os, signal
+from tiny_engine import TinyEngine
+from qrmi_core import JobContext, QiskitPrimitive
+holder = TinyEngine("tiny", {}, JobContext())
+token = holder.acquire()
+task = TinyEngine("tiny", {}, JobContext(acquisition_token=token)).submit(QiskitPrimitive("sampler", b'{"sleep": 60}'))
+print(task.id, token, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_holder_takes_its_tasks_along(tiny: TinyEngine) -> None:
+    holder = subprocess.run(
+        [sys.executable, "-c", HOLD],
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    task_id, _ = holder.stdout.split()
+    with pytest.raises(TaskCancelled, match="its allocation has ended"):
+        tiny.task(task_id).result(timeout=20)
+
+
+def test_a_worker_that_cannot_be_imported_fails_its_tasks_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = BrokenEngine("broken", {}, JobContext())
+    with pytest.raises(
+        TaskFailed, match="cannot be started: ModuleNotFoundError: No module named 'no_such_module_anywhere'"
+    ):
+        broken.submit(asked()).result(timeout=20)
+
+
+def test_missing_packages_are_named_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TinyEngine, "requires", ("json", "no_such_package"))
+    engine = TinyEngine("tiny", {}, JobContext())
+    install = r"needs no_such_package: pip install 'qrmi-providers\[tiny\]'"
+    with pytest.raises(ResourceUnavailable, match=install):
+        engine.submit(asked())
+    with pytest.raises(ResourceUnavailable, match=install):
+        engine.acquire()
+    status = engine.status()
+    assert status.status is ResourceStatusCode.OFFLINE
+    assert "no_such_package" in (status.status_reason or "")
+
+
+def test_a_payload_of_the_wrong_kind_is_refused(tiny: TinyEngine) -> None:
+    with pytest.raises(UnsupportedPayload, match="tiny takes no IQMServer"):
+        tiny.submit(IQMServer(b"{}", "circuit"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("QRMI_ENGINE_LANES", "0"), ("QRMI_ENGINE_SEED", "-1"), ("QRMI_ENGINE_MEMORY_MB", "lots")]
+)
+def test_a_setting_that_is_no_number_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(ResourceUnavailable, match=rf"tiny: {variable} is '{value}': a whole number of at least"):
+        TinyEngine("tiny", {variable: value}, JobContext())
+
+
+def test_a_spool_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ResourceUnavailable, match=r"tasks cannot be kept in .*; set XDG_STATE_HOME"):
+        TinyEngine("tiny", {}, JobContext()).submit(asked())
+
+
+def test_a_spool_with_a_long_path_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("long" * 40)))
+    tiny = TinyEngine("tiny", {}, JobContext())
+    assert tiny.submit(asked()).result(timeout=20)
+    os.kill(host_pid(tiny), signal.SIGTERM)
+
+
+def test_the_spool_is_for_its_owner_alone(tiny: TinyEngine, spool: Path) -> None:
+    tiny.submit(asked()).wait(timeout=20)
+    assert spool.stat().st_mode & 0o777 == 0o700
+
+
+def test_old_tasks_are_removed(tiny: TinyEngine, tmp_path: Path) -> None:
+    store = Spool(tmp_path)
+    task = store.create("tiny", "tiny-simulator", asked(), {}, "user", "here")
+    store.remove_old(time.time() + 31 * 24 * 3600)
+    assert task.path.exists(), "an unfinished task is kept"
+    task.set_state(1, TaskStatus.COMPLETED)
+    store.remove_old(time.time())
+    assert task.path.exists()
+    store.remove_old(time.time() + 31 * 24 * 3600)
+    assert not task.path.exists()
+
+
+def batch(*jobs: dict[str, Any], is_open: bool = False, **template: Any) -> PulserBatch:
+    listed = tuple(PulserJob(runs=5, variables=json.dumps(job).encode()) for job in jobs)
+    return PulserBatch(json.dumps(template).encode(), listed, open=is_open)
+
+
+def test_a_batch_has_a_job_for_each_of_its_jobs(tiny: TinyEngine) -> None:
+    task = tiny.submit(batch({"number": 1}, {"fail": "no"}, {"number": 3}, shared=7))
+    assert task.wait(timeout=20).status is TaskStatus.COMPLETED
+    jobs = tiny.batch_jobs(task.id)
+    assert [job.status for job in jobs] == [TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.COMPLETED]
+    assert jobs[1].reason == "no"
+    first = json.loads(tiny.batch_job_output(task.id, jobs[0].id))
+    assert (first["number"], first["shared"], first["runs"]) == (1, 7, 5)
+    whole = json.loads(task.result().data)
+    assert [job["status"] for job in whole["jobs"]] == ["completed", "failed", "completed"]
+    with pytest.raises(TaskNotFound, match="has no job"):
+        tiny.batch_job_output(task.id, f"{task.id}.9")
+
+
+def test_an_open_batch_takes_jobs_until_it_is_closed(tiny: TinyEngine) -> None:
+    task = tiny.submit(batch(is_open=True))
+    assert tiny.batch_is_open(task.id)
+    assert task.status() is TaskStatus.QUEUED
+    (first,) = tiny.batch_add(task.id, [PulserJob(1)])
+    assert tiny.batch_wait(task.id, [first], timeout=20)[first].status is TaskStatus.COMPLETED
+    assert task.status() is TaskStatus.RUNNING
+    closer = threading.Thread(target=tiny.batch_close, args=(task.id,))
+    waited: list[TaskStatus] = []
+    waiter = threading.Thread(target=lambda: waited.append(task.wait(timeout=20).status))
+    waiter.start()
+    closer.start()
+    waiter.join(20)
+    closer.join(20)
+    assert waited == [TaskStatus.COMPLETED]
+    tiny.batch_close(task.id)
+    with pytest.raises(InputError, match="is closed: open a new one"):
+        tiny.batch_add(task.id, [PulserJob(1)])
+
+
+def test_single_jobs_of_a_batch_can_be_cancelled(tiny: TinyEngine) -> None:
+    task = tiny.submit(batch({"sleep": 60}, {"sleep": 60}, {"number": 1}))
+    jobs = [job.id for job in tiny.batch_jobs(task.id)]
+    tiny.batch_cancel_jobs(task.id, jobs[:2])
+    assert task.wait(timeout=20).status is TaskStatus.COMPLETED
+    assert [job.status for job in tiny.batch_jobs(task.id)] == [TaskStatus.CANCELLED] * 2 + [TaskStatus.COMPLETED]
+
+
+def test_cancelling_an_open_batch_closes_it(tiny: TinyEngine) -> None:
+    task = tiny.submit(batch(is_open=True))
+    tiny.batch_add(task.id, [PulserJob(1, b'{"sleep": 60}')])
+    task.cancel()
+    assert not tiny.batch_is_open(task.id)
+    assert task.status() is TaskStatus.CANCELLED
+
+
+@pytest.mark.parametrize("look", [TinyEngine.task_info, TinyEngine.task_logs, TinyEngine.task_stop])
+def test_looking_at_a_task_starts_no_host(
+    look: Callable[[TinyEngine, str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    tiny = TinyEngine("tiny", {}, JobContext())
+    import socket
+
+    task = Spool(tmp_path / "qrmi").create("tiny", tiny.type, asked(), {}, "user", socket.gethostname())
+    look(tiny, task.id)
+    assert not list((tmp_path / "qrmi" / "hosts").glob("*.lock"))

@@ -30,13 +30,23 @@ class ListedResource:
     name: str
     type: str
     origin: str
-    _make: Callable[[], QuantumResource]
+    _read: Callable[[], Mapping[str, str]]
+    _make: Callable[[Mapping[str, str]], QuantumResource]
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """Its environment block, as a job that is granted the resource sees it.
+
+        Raises:
+            ConfigurationError: a secret that the configuration names is not there.
+        """
+        return self._read()
 
     @functools.cached_property
     def made(self) -> QuantumResource | QRMIError:
         """The resource, or the error that says why there is none."""
         try:
-            return self._make()
+            return self._make(self._read())
         except QRMIError as error:
             return error
 
@@ -89,7 +99,8 @@ class QRMIService:
             yield _configured(resource, str(file))
         for name, (kind, block) in engines.items():
             if name.lower() not in taken:
-                yield ListedResource(name, kind, "embedded", functools.partial(_make, name, kind, block, JobContext()))
+                make = functools.partial(_make, name, kind, context=JobContext())
+                yield ListedResource(name, kind, "embedded", functools.partial(dict, block), make)
 
     def listing(self) -> list[ListedResource]:
         """Every resource by name, those that cannot be used included."""
@@ -113,12 +124,20 @@ class QRMIService:
         """
         if name is None:
             return self._only()
+        return self.listed(name).resource
+
+    def listed(self, name: str) -> ListedResource:
+        """What is known of a resource by its name, whether it can be used or not.
+
+        Raises:
+            ResourceNotFound: there is none of that name; says which there are.
+        """
         entry = self._listed.get(name)
         if entry is None:
             where = "this job" if self.in_job else "this configuration"
             known = did_you_mean(name, list(self._listed))
             raise ResourceNotFound(f"{where} has no QPU named {name}: {known}", resource=name)
-        return entry.resource
+        return entry
 
     def _only(self) -> QuantumResource:
         if len(self._listed) == 1:
@@ -189,25 +208,21 @@ class QRMIService:
 
 def _of_job(job: environment.JobEnvironment) -> Iterator[ListedResource]:
     for resource in job.resources:
-        make = functools.partial(
-            _make, resource.name, resource.type, resource.values, job.context(resource), strict=False
-        )
-        yield ListedResource(resource.name, resource.type, "job", make)
+        make = functools.partial(_make, resource.name, resource.type, context=job.context(resource), strict=False)
+        yield ListedResource(resource.name, resource.type, "job", functools.partial(dict, resource.values), make)
 
 
 def _configured(resource: ConfiguredResource, file: str) -> ListedResource:
-    def make() -> QuantumResource:
-        return _make(resource.name, resource.type, resource.values(), JobContext(), where=f"{file}: ")
-
-    return ListedResource(resource.name, resource.type, file, make)
+    make = functools.partial(_make, resource.name, resource.type, context=JobContext(), where=f"{file}: ")
+    return ListedResource(resource.name, resource.type, file, resource.values, make)
 
 
 def _make(
     name: str,
     kind: str,
     values: Mapping[str, str],
-    context: JobContext,
     *,
+    context: JobContext,
     strict: bool = True,
     where: str = "",
 ) -> QuantumResource:

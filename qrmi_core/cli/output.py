@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands print: data on stdout, everything else on stderr.
+
+rich is imported where it draws something, not before: `qrmi --help` does without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+__all__ = ["note", "print_json", "print_table", "print_text", "waiting"]
+
+
+def print_text(text: str) -> None:
+    """Print data on stdout; a newline is added only where the text has none."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    """Print plain JSON values on stdout."""
+    print_text(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Say something beside the data, in one line."""
+    sys.stderr.write(f"qrmi: {' '.join(text.split())}\n")
+    sys.stderr.flush()
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; in a pipe it is as wide as it needs to be, so that nothing is cut off."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(soft_wrap=False, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
+    console.print(table)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on a terminal that ``what`` is waited for; anywhere else say nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

@@ -130,13 +130,13 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 def _text(error: Any) -> str:
     kind, location = error["type"], error["loc"]
+    if kind == "missing":
+        return "this key is missing"
     if "environment" in location:
         return 'text, {"file": "path"} or {"env": "variable"} was expected'
     if kind == "extra_forbidden":
         known = list((ConfiguredResource if len(location) > 1 else _Document).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         return f"unknown key; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
-    if kind == "missing":
-        return "this key is missing"
     message = str(error["msg"])
     return message[0].lower() + message[1:]

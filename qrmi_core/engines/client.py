@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -123,6 +122,8 @@ class HostClient:
             os.close(starting)
 
     def _spawn(self) -> None:
+        import subprocess  # not needed where a host runs already
+
         address = self.address
         options = {"root": str(self._spool.root), "engine": address.engine, "key": address.key, "worker": self._worker}
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]

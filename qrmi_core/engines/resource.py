@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import secrets
+import os
 import socket
 import threading
 import time
@@ -121,7 +121,7 @@ class EngineResource(BatchResource):
     def acquire(self) -> str:
         """Start the engine and hold it until release, or until this process ends."""
         self._require_packages()
-        token = secrets.token_hex(16)
+        token = os.urandom(16).hex()
         hold = self._client(token).hold()
         with self._holds_lock:
             self._holds[token] = hold

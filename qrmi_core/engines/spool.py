@@ -19,10 +19,8 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -36,7 +34,7 @@ __all__ = ["Spool", "SpooledTask"]
 
 VERSION = 1
 KEPT_SECONDS = 30 * 24 * 3600.0
-_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TASK_ID = re.compile(r"[0-9a-f]{32}")
 _KINDS: Mapping[str, type[Any]] = {
     kind.__name__: kind for kind in (QiskitPrimitive, PulserBatch, IQMServer, AliceBobFelis)
 }
@@ -44,7 +42,7 @@ _KINDS: Mapping[str, type[Any]] = {
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         draft.write_bytes(data)
         draft.replace(path)
@@ -130,7 +128,7 @@ class SpooledTask:
     def _add_job(self, data: bytes) -> int:
         number = (self.job_numbers() or [0])[-1] + 1
         while True:
-            draft = self._job(number, f"{secrets.token_hex(4)}.draft")
+            draft = self._job(number, f"{os.urandom(4).hex()}.draft")
             draft.write_bytes(data)
             try:
                 self._job(number, "json").hardlink_to(draft)
@@ -237,7 +235,7 @@ class Spool:
     ) -> SpooledTask:
         """Write a payload as a new task; it runs once a host is told of it."""
         self.prepare()
-        task = SpooledTask(self.root / "tasks" / resource / str(uuid.uuid4()))
+        task = SpooledTask(self.root / "tasks" / resource / os.urandom(16).hex())
         draft = task.path.with_name(f".{task.id}")
         (draft / "jobs").mkdir(mode=0o700, parents=True)
         values = {field.name: getattr(payload, field.name) for field in fields(payload)}

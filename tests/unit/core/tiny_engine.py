@@ -80,3 +80,20 @@ class BrokenEngine(TinyEngine):
 
     type = "broken-simulator"
     worker = "no_such_module_anywhere"
+
+
+class Device(TinyEngine):
+    """A tiny engine whose name says what its target is like: ``device_<qubits>``."""
+
+    type = "device"
+
+    def target(self) -> Target:
+        qubits = int(self.name.rpartition("_")[2])
+        gates = [
+            {"gate": "cz", "qubits": [0, 1], "parameters": [{"name": "gate_error", "value": error / qubits}]}
+            for error in (0.1, 0.2, 0.9)
+        ]
+        configuration = {"n_qubits": qubits, "simulator": qubits < 10, "max_shots": 1000 * qubits}
+        readout = [[{"name": "readout_error", "value": 0.01}], [{"name": "readout_error", "value": 0.03}]]
+        document = {"configuration": configuration, "properties": {"gates": gates, "qubits": readout}}
+        return Target(json.dumps(document).encode())

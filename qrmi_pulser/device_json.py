@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON of a Pulser device: which one an engine stands for, and what can be said of it without Pulser."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qrmi_core import ConfigurationError, ResourceUnavailable
+
+__all__ = ["BUILT_IN", "DEFAULT", "DEVICE", "decode", "device_json", "is_file"]
+
+DEVICE = "QRMI_PULSER_DEVICE"
+DEFAULT = "AnalogDevice"
+BUILT_IN = ("AnalogDevice", "DigitalAnalogDevice", "WeightedAnalogDevice")
+
+_EXPECTED = ("name", "dimensions", "channels")
+
+
+def decode(data: bytes, *, file: str | None = None) -> dict[str, Any]:
+    """The JSON object of a device, looked at just closely enough to tell that it is one.
+
+    Raises:
+        ConfigurationError: it is not JSON (with line and column), or something else than a Pulser device.
+    """
+    try:
+        text = data.decode()
+        value = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"byte {error.start} is not UTF-8: a Pulser device is JSON text", file=file) from None
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{error.msg}: a Pulser device as JSON was expected", file=file, place=_line(error)
+        ) from None
+    if not isinstance(value, dict) or any(key not in value for key in _EXPECTED):
+        qiskit = isinstance(value, dict) and "configuration" in value
+        hint = (
+            "this is the target of a Qiskit resource: see qrmi_qiskit.QRMIBackend.from_target"
+            if qiskit
+            else (f"a Pulser device has {', '.join(_EXPECTED)}; take what `qrmi target NAME` prints for a Pulser QPU")
+        )
+        raise ConfigurationError(f"not a Pulser device: {hint}", file=file)
+    return value
+
+
+def _line(error: json.JSONDecodeError) -> str:
+    return f"line {error.lineno}, column {error.colno}"
+
+
+def is_file(device: str) -> bool:
+    """True when the value of QRMI_PULSER_DEVICE names a file rather than one of Pulser's devices."""
+    return "/" in device or device.endswith(".json")
+
+
+def device_json(settings: Mapping[str, str], resource: str) -> bytes:
+    """The abstract representation of the device that an engine stands for.
+
+    Imports Pulser, unless the device comes from a file.
+
+    Raises:
+        ResourceUnavailable: there is no such device, or it is a virtual one, which takes no QPU's programs.
+    """
+    device = settings.get(DEVICE) or DEFAULT
+    if not is_file(device):
+        if device not in BUILT_IN:
+            raise ResourceUnavailable(
+                f"{resource}: {DEVICE} is {device!r}: one of {', '.join(BUILT_IN)} or the path of a device's JSON file "
+                f"was expected",
+                resource=resource,
+            )
+        text: str = getattr(importlib.import_module("pulser.devices"), device).to_abstract_repr()
+        return text.encode()
+    try:
+        data = Path(device).expanduser().read_bytes()
+        described = decode(data, file=device)
+    except OSError as error:
+        raise ResourceUnavailable(
+            f"{resource}: {DEVICE}: {device} cannot be read ({error.strerror})", resource=resource
+        ) from None
+    except ConfigurationError as error:
+        raise ResourceUnavailable(f"{resource}: {DEVICE}: {error}", resource=resource) from None
+    if described.get("is_virtual"):
+        raise ResourceUnavailable(
+            f"{resource}: {DEVICE}: {device} is a virtual device; Pulser sends programs for a QPU to a Device only "
+            f"(VirtualDevice has no physical limits; run those with RemoteEmuFreeBackend on any engine)",
+            resource=resource,
+        )
+    return data

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pulser devices from what a resource publishes, without the resource."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pulser.devices import Device, VirtualDevice
+from pulser.exceptions.serialization import AbstractReprError, DeserializeDeviceError
+from pulser.json.abstract_repr.deserializer import deserialize_device
+
+from qrmi_core import ConfigurationError, Target
+from qrmi_pulser.device_json import decode
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["device"]
+
+
+def device(source: str | os.PathLike[str] | bytes | Target) -> Device | VirtualDevice:
+    """The Pulser device that ``qrmi target NAME`` printed, so that a job without a QPU can build sequences.
+
+    Args:
+        source: the path of a file, the JSON itself (text or bytes), or a resource's ``target()``.
+
+    Raises:
+        ConfigurationError: there is no such file, it is not JSON (with line and column), or not a Pulser device.
+    """
+    file: str | None = None
+    if isinstance(source, Target):
+        data = source.data
+    elif isinstance(source, bytes):
+        data = source
+    elif isinstance(source, str) and source.lstrip().startswith(("{", "[")):
+        data = source.encode()
+    else:
+        file = str(source)
+        data = _read(Path(source))
+    decode(data, file=file)
+    return _build(data.decode(), file)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be read ({error.strerror}); write it with `qrmi target NAME > {path.name}`", file=str(path)
+        ) from None
+
+
+def _build(text: str, file: str | None) -> Device | VirtualDevice:
+    try:
+        return deserialize_device(text)
+    except (AbstractReprError, DeserializeDeviceError) as error:
+        cause: Any = error.__cause__ or error
+        place = ".".join(str(part) for part in getattr(cause, "absolute_path", ())) or None
+        said = str(getattr(cause, "message", cause)).splitlines()[0]
+        kind = json.loads(text).get("name", "it")
+        raise ConfigurationError(
+            f"{kind} is not a device that this Pulser understands: {said}", file=file, place=place
+        ) from None

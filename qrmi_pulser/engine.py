@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Pulser engine: an embedded QPU of neutral atoms, and the emulators behind Pulser's device types.
+
+Nothing here imports Pulser: the command line lists engines in a fraction of the time that takes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from qrmi_core import (
+    EngineResource,
+    InputError,
+    JobContext,
+    LimitExceeded,
+    Payload,
+    PulserBatch,
+    PulserJob,
+    Target,
+    UnsupportedPayload,
+    Variable,
+)
+from qrmi_pulser.device_json import BUILT_IN, DEFAULT, DEVICE, device_json, is_file
+from qrmi_pulser.emulators import emulator
+
+__all__ = ["PulserSimulator"]
+
+
+class PulserSimulator(EngineResource):
+    """A Pulser device, emulated by pulser-simulation (qutip).
+
+    Programs for a QPU (no device type) run on the device that ``QRMI_PULSER_DEVICE`` names, with its noise if it has
+    any, and give bitstrings. What that device lacks is refused: AnalogDevice, the default, has one global Rydberg
+    channel with an EOM, so no XY, no local or digital channels, no detuning map and no SLM mask. Programs for
+    an emulator (``EMU_FREE``; ``EMU_SV`` and ``EMU_MPS`` where emu-sv and emu-mps are installed) may use any device,
+    virtual ones too, and give every observable.
+    """
+
+    type = "pulser-simulator"
+    worker: ClassVar[str] = "qrmi_pulser.worker"
+    requires: ClassVar[Sequence[str]] = ("pulser", "pulser_simulation")
+    extra: ClassVar[str] = "pulser"
+    variables: ClassVar[Sequence[Variable]] = (
+        Variable(
+            DEVICE, f"the device it stands for: {', '.join(BUILT_IN)} or a device's JSON file (default {DEFAULT})"
+        ),
+        *EngineResource.variables,
+    )
+
+    @classmethod
+    def embedded(cls) -> Mapping[str, Mapping[str, str]]:
+        return {"pulser_analog": {DEVICE: DEFAULT}}
+
+    @classmethod
+    def from_environment(cls, name: str, values: Mapping[str, str], context: JobContext) -> Self:
+        settings = dict(values)
+        if is_file(device := settings.get(DEVICE, "")):
+            # The worker runs in another directory.
+            settings[DEVICE] = str(Path(device).expanduser().absolute())
+        return cls(name, settings, context)
+
+    def target(self) -> Target:
+        """The abstract representation of the device, as JSON; imports Pulser unless the device is a file's."""
+        self._require_packages()
+        return Target(device_json(self.settings, self.name))
+
+    def metadata(self) -> dict[str, str]:
+        return {"device": self.settings.get(DEVICE) or DEFAULT, "simulator": "true"}
+
+    def check(self, payload: Payload) -> None:
+        if not isinstance(payload, PulserBatch):
+            raise UnsupportedPayload(
+                f"{self.name} ({self.type}) runs Pulser batches and got a {type(payload).__name__}: choose a QPU that "
+                f"takes it; `qrmi resources` lists them",
+                resource=self.name,
+            )
+        if payload.device_type is not None:
+            emulator(payload.device_type, self.name)
+        elif payload.configuration is not None:
+            raise InputError(
+                f"{self.name}: an emulation configuration was given without a device type; a QPU takes none "
+                f"(use RemoteEmuFreeBackend of pasqal_cloud, or leave it out)",
+                resource=self.name,
+            )
+        _json_object("the sequence", payload.sequence, self.limits.decompressed)
+        if payload.configuration is not None:
+            _json_object("the emulation configuration", payload.configuration, self.limits.decompressed)
+        self._check_jobs(payload.jobs, needs_runs=payload.device_type is None)
+
+    def batch_add(self, batch_id: str, jobs: Sequence[PulserJob]) -> tuple[str, ...]:
+        self._check_jobs(jobs, needs_runs=False)
+        return super().batch_add(batch_id, jobs)
+
+    def _check_jobs(self, jobs: Sequence[PulserJob], *, needs_runs: bool) -> None:
+        for number, job in enumerate(jobs, 1):
+            if job.variables is not None:
+                _json_object(f"the variables of job {number}", job.variables, self.limits.decompressed)
+            if job.runs is None:
+                if needs_runs:
+                    raise InputError(f"job {number}: a QPU needs the number of shots, give it `runs`")
+            elif job.runs < 1:
+                raise InputError(f"job {number}: runs is {job.runs}, at least 1 was expected")
+            elif job.runs > self.limits.shots:
+                raise LimitExceeded(
+                    f"job {number}: {job.runs} runs were asked for and {self.name} takes {self.limits.shots} at most "
+                    f"(QRMI_ENGINE_MAX_SHOTS)",
+                    resource=self.name,
+                )
+
+
+def _json_object(what: str, data: bytes, limit: int) -> dict[str, Any]:
+    if len(data) > limit:
+        raise LimitExceeded(f"{what} has {len(data)} bytes and {limit} are allowed (QRMI_ENGINE_MAX_INPUT_MB)")
+    try:
+        value = json.loads(data)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{what} is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise InputError(f"{what} is not JSON that can be read: UTF-8, not deeply nested, was expected") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{what} is a JSON {type(value).__name__}, an object was expected")
+    return value

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an error of Pulser says, without the schemas and documents that validation errors print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["first_line"]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what went wrong, and where in the document if the error knows."""
+    cause: Any = error.__cause__ if not str(error) and error.__cause__ is not None else error
+    place = ".".join(str(part) for part in getattr(cause, "absolute_path", ()))
+    said = str(getattr(cause, "message", cause)).strip() or type(cause).__name__
+    line = said.splitlines()[0]
+    shown = line if len(line) <= 300 else f"{line[:300]} ..."
+    return f"{place}: {shown}" if place else shown

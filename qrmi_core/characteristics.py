@@ -12,7 +12,7 @@ from qrmi_core.resource import Target
 __all__ = ["Characteristics", "characteristics"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Characteristics:
     """Size and quality; errors are medians over the device, None where the target does not say."""
 

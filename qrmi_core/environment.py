@@ -40,7 +40,7 @@ CONFIG = "QRMI_CONFIG"
 SITE_CONFIG = Path("/etc/qrmi/qrmi_config.json")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scheduler:
     """What a workload manager calls things; another one is another line in :data:`SCHEDULERS`."""
 
@@ -55,7 +55,7 @@ SCHEDULERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobResource:
     """One resource of a job; ``values`` are its variables without its name in front."""
 
@@ -66,7 +66,7 @@ class JobResource:
     timeout_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobEnvironment:
     """The resources of one job, as its environment tells."""
 

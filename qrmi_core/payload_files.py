@@ -31,7 +31,7 @@ LONGEST_TAG = 50
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Member:
     """One member of the file's object: its decoded value, and its JSON as it stands in the file."""
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 __all__ = ["AliceBobFelis", "IQMServer", "Payload", "PulserBatch", "PulserJob", "QiskitPrimitive"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QiskitPrimitive:
     """A call of an IBM primitive.
 
@@ -24,7 +24,7 @@ class QiskitPrimitive:
     parameters: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PulserJob:
     """One run of a batch's sequence.
 
@@ -36,7 +36,7 @@ class PulserJob:
     variables: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PulserBatch:
     """A Pulser sequence and the jobs that run it.
 
@@ -52,7 +52,7 @@ class PulserBatch:
     open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IQMServer:
     """A job for an IQM server; ``iqmjson`` is the request body, ``job_type`` one of circuit, run, sweep."""
 
@@ -62,7 +62,7 @@ class IQMServer:
     tag: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AliceBobFelis:
     """A job for Alice & Bob's Felis; ``human_qir`` is the program's text, ``input_params`` a JSON object."""
 

@@ -35,7 +35,7 @@ class ResourceStatusCode(enum.Enum):
     PAUSED = "paused"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResourceCapacity:
     """Lanes of a resource: how many there are and how many are free."""
 
@@ -43,7 +43,7 @@ class ResourceCapacity:
     available_slots: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResourceStatus:
     """A resource at one moment; None where the vendor does not say."""
 
@@ -67,7 +67,7 @@ class ResourceStatus:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """What a compiler needs to know of a resource: the vendor's JSON, untouched."""
 
@@ -90,7 +90,7 @@ class Target:
             raise ResultError(f"the target is not JSON ({error}); ask the resource again", transient=True) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobContext:
     """What a driver may know of the job that it runs in."""
 

@@ -33,7 +33,7 @@ class TaskStatus(enum.Enum):
 _FINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaskInfo:
     """What is known of a task (or of one job of a batch) at one moment.
 
@@ -92,7 +92,7 @@ class TaskInfo:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaskResult:
     """The result of a completed task, as the vendor sent it."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 __all__ = ["Variable", "mistakes"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Variable:
     """One variable that a driver reads, without the resource's name in front."""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import socket
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ __all__ = ["HostAddress"]
 _LONGEST_PATH = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HostAddress:
     """One host process: of an engine type, for one lease (or for the user, outside of any), on one machine."""
 
@@ -28,8 +27,7 @@ class HostAddress:
 
     @property
     def stem(self) -> str:
-        identity = f"{self.engine}\0{self.key}\0{socket.gethostname()}".encode()
-        return f"{self.engine}-{hashlib.sha256(identity).hexdigest()[:16]}"
+        return f"{self.engine}-{self.key}-{socket.gethostname()}"
 
     @property
     def socket_path(self) -> Path:

@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -51,7 +50,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SpooledTask:
     """One task in the spool; reading it needs no host."""
 
@@ -288,6 +287,8 @@ class Spool:
 
     def remove_old(self, now: float) -> None:
         """Remove tasks that ended more than 30 days ago."""
+        import shutil  # only a host that ends removes anything
+
         for resource in self._directories(self.root / "tasks"):
             for path in self._task_paths(resource):
                 task = SpooledTask(path)

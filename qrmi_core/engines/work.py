@@ -11,7 +11,7 @@ from qrmi_core.payloads import Payload, PulserJob
 __all__ = ["Limits", "Work"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """The largest work that an engine takes on; ``memory`` and ``decompressed`` are bytes."""
 
@@ -22,7 +22,7 @@ class Limits:
     threads: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Work:
     """One job for a worker.
 

@@ -40,7 +40,7 @@ class AcquisitionState(enum.Enum):
         return self in {self.INTENDED, self.ACQUIRED, self.RELEASE_PENDING}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Acquisition:
     """One resource of a lease; ``reason`` says why the last step went wrong."""
 
@@ -50,7 +50,7 @@ class Acquisition:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LeaseRecord:
     """What the journal knows of one lease; times are seconds since the epoch."""
 

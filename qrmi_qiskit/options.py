@@ -199,6 +199,22 @@ class PrimitiveOptions(OptionGroup):
     twirling: TwirlingOptions = field(default_factory=TwirlingOptions)
     experimental: dict[str, Any] | None = None
 
+    def program_options(self) -> dict[str, Any]:
+        """The ``options`` object of IBM's ``params``: what was set, without what does not belong to the program."""
+        found = self.to_dict()
+        for name in ("environment", "max_execution_time", "resilience_level"):
+            found.pop(name, None)
+        experimental = found.pop("experimental", {})
+        for name in [name for name in experimental if isinstance(getattr(self, name, None), OptionGroup)]:
+            found[name] = {**found.get(name, {}), **experimental.pop(name)}
+        if experimental:
+            found["experimental"] = experimental
+        return found
+
+    def flattened(self) -> dict[str, Any]:
+        """The options that were set, as ``{"twirling.enable_gates": True}``."""
+        return _flattened(self.to_dict(), "")
+
 
 @option_group
 class SamplerOptions(PrimitiveOptions):
@@ -224,25 +240,11 @@ class EstimatorOptions(PrimitiveOptions):
     resilience: ResilienceOptions = field(default_factory=ResilienceOptions)
 
 
-def program_options(options: PrimitiveOptions) -> dict[str, Any]:
-    """The ``options`` object of IBM's ``params``: what was set, without what does not belong to the program."""
-    found = options.to_dict()
-    for name in ("environment", "max_execution_time", "resilience_level"):
-        found.pop(name, None)
-    experimental = found.pop("experimental", {})
-    for name in [name for name in experimental if isinstance(getattr(options, name, None), OptionGroup)]:
-        found[name] = {**found.get(name, {}), **experimental.pop(name)}
-    if experimental:
-        found["experimental"] = experimental
-    return found
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options as ``{"twirling.enable_gates": True}``."""
+def _flattened(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and name not in ("noise_model", "experimental"):
-            found |= flattened(value, f"{prefix}{name}.")
+            found |= _flattened(value, f"{prefix}{name}.")
         else:
             found[prefix + name] = value
     return found

@@ -50,11 +50,16 @@ def encode_sampler(
 
 
 def encode_estimator(
-    pubs: Sequence[EstimatorPub], *, options: Mapping[str, Any] | None = None, precision: float | None = None
+    pubs: Sequence[EstimatorPub],
+    *,
+    options: Mapping[str, Any] | None = None,
+    precision: float | None = None,
+    resilience_level: int | None = None,
 ) -> bytes:
     """Return the ``params`` of an estimator job.
 
-    Each pub carries its precision: its own, else ``precision``, else 1/64.
+    Each pub carries its precision: its own, else ``precision``, else 1/64. ``resilience_level`` stands beside the
+    options and is left to the service when it is None.
 
     Raises:
         InputError: a circuit, an observable or an option cannot be written.
@@ -71,6 +76,7 @@ def encode_estimator(
             for pub in pubs
         ),
         options,
+        resilience_level,
     )
 
 
@@ -97,11 +103,15 @@ def _json(value: Any, what: str) -> bytes:
         raise InputError(f"{what} cannot be sent: {error}") from error
 
 
-def _params(pubs: Iterable[Iterable[bytes]], options: Mapping[str, Any] | None) -> bytes:
+def _params(
+    pubs: Iterable[Iterable[bytes]], options: Mapping[str, Any] | None, resilience_level: int | None = None
+) -> bytes:
+    level = b"" if resilience_level is None else b',"resilience_level":%d' % resilience_level
     return (
         b'{"pubs":['
         + b",".join(b"[" + b",".join(pub) + b"]" for pub in pubs)
         + b'],"options":'
         + _json(dict(options or {}), "the options")
+        + level
         + b',"version":2,"support_qiskit":true}'
     )

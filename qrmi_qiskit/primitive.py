@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What SamplerV2 and EstimatorV2 share: whom to run on, the options, and the way to the resource."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from qiskit.providers import BackendV2
+
+from qrmi_core import InputError, QRMIWarning, QuantumResource
+from qrmi_qiskit.backend import QRMIBackend
+from qrmi_qiskit.options import PrimitiveOptions
+from qrmi_qiskit.provider import QRMIProvider
+
+__all__ = ["backend_of", "options_of", "warn_of_options_without_effect"]
+
+Options = TypeVar("Options", bound=PrimitiveOptions)
+
+_ON_SIMULATORS = frozenset({"default_shots", "default_precision", "seed_estimator", "simulator.seed_simulator"})
+_NOWHERE = ("environment.", "max_execution_time")
+
+
+def backend_of(mode: object) -> QRMIBackend:
+    """The backend that a primitive's ``mode`` means.
+
+    Raises:
+        InputError: it is something else.
+        ResourceNotFound, AmbiguousResource, ResourceUnavailable: see :meth:`QRMIProvider.backend`.
+    """
+    if isinstance(mode, QRMIBackend):
+        return mode
+    if isinstance(mode, QuantumResource):
+        return QRMIBackend(mode)
+    if mode is None or isinstance(mode, str):
+        return QRMIProvider().backend(mode)
+    if isinstance(mode, BackendV2):
+        hint = "for a backend of another package use qiskit.primitives.BackendSamplerV2 or BackendEstimatorV2"
+    else:
+        hint = "a QRMIBackend, a QuantumResource, the name of a QPU, or None for the only one of this job was expected"
+    raise InputError(f"mode cannot be {mode!r} ({type(mode).__name__}): {hint}")
+
+
+def options_of(kind: type[Options], options: Options | Mapping[str, Any] | None) -> Options:
+    """A primitive's own copy of the options it was given.
+
+    Raises:
+        InputError: they are of another kind, or an option does not exist or fit.
+    """
+    if options is None or isinstance(options, (kind, Mapping)):
+        return kind.from_value(options)
+    raise InputError(f"options are a {kind.__name__} or a dictionary, not {options!r} ({type(options).__name__})")
+
+
+def warn_of_options_without_effect(options: PrimitiveOptions, backend: QRMIBackend) -> None:
+    """Warn once, naming every option that was set and changes nothing on this backend."""
+    on_simulator = backend.simulator
+    idle = [
+        name
+        for name, value in options.flattened().items()
+        if value not in (False, 0, None)
+        and (name.startswith(_NOWHERE) or (on_simulator and name not in _ON_SIMULATORS))
+    ]
+    if idle:
+        what = "a simulator" if on_simulator else "this resource"
+        warnings.warn(
+            f"these options have no effect on {backend.name}, {what}: {', '.join(idle)}", QRMIWarning, stacklevel=3
+        )

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QRMIProvider: the QPUs of this job as Qiskit backends, found as with qiskit-ibm-runtime's service."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from qrmi_core import (
+    InputError,
+    ListedResource,
+    QRMIError,
+    QRMIService,
+    ResourceNotFound,
+    ResourceUnavailable,
+    Task,
+    TaskInfo,
+    TaskNotFound,
+    UnsupportedFunction,
+)
+from qrmi_qiskit.backend import QRMIBackend
+from qrmi_qiskit.job import QRMIJob
+from qrmi_qiskit.target_document import is_ibm_target
+
+__all__ = ["QRMIProvider"]
+
+_CIRCUITS = frozenset({"aer-simulator", "ibm-quantum-compute-service", "ibm-quantum-system", "qiskit-runtime-service"})
+_OTHERS = {
+    "alice-bob-felis": "it takes HumanQIR: use qrmi_core.AliceBobFelis and resource.submit",
+    "iqm-server": "it takes IQM's own circuits: use qrmi_core.IQMServer and resource.submit",
+    "pasqal-cloud": "it takes Pulser sequences: use qrmi_pulser.QRMIConnection",
+    "pasqal-local": "it takes Pulser sequences: use qrmi_pulser.QRMIConnection",
+    "pulser-simulator": "it takes Pulser sequences: use qrmi_pulser.QRMIConnection",
+}
+
+
+class QRMIProvider:
+    """The backends of this job; outside a job, those of the configuration and the embedded simulators.
+
+    Only resources that run circuits are listed. Making a provider or a backend talks to no vendor.
+    """
+
+    def __init__(self, service: QRMIService | None = None) -> None:
+        """Use a service that exists already, or a new :class:`~qrmi_core.QRMIService`.
+
+        Raises:
+            NoQPUError, JobEnvironmentError, ConfigurationError: see :class:`~qrmi_core.QRMIService`.
+        """
+        self._service = service or QRMIService()
+
+    def backend(self, name: str | None = None, *, use_fractional_gates: bool | None = False) -> QRMIBackend:
+        """The backend of that name; without a name the only one.
+
+        Raises:
+            ResourceNotFound: there is none of that name; says which there are.
+            AmbiguousResource: there are several and none was named.
+            ResourceUnavailable: it cannot be used, or it runs no circuits; says why.
+        """
+        if name is None:
+            runs_circuits = [entry.name for entry in self._service.listing() if entry.type not in _OTHERS]
+            resource = self._service.resource(runs_circuits[0] if len(runs_circuits) == 1 else None)
+        else:
+            resource = self._service.resource(name)
+        if resource.resource_type() in _OTHERS:
+            raise ResourceUnavailable(
+                f"{resource.resource_id()} runs no circuits, {_OTHERS[resource.resource_type()]}",
+                resource=resource.resource_id(),
+            )
+        return QRMIBackend(resource, use_fractional_gates=use_fractional_gates)
+
+    def backends(
+        self,
+        name: str | None = None,
+        *,
+        min_num_qubits: int | None = None,
+        simulator: bool | None = None,
+        operational: bool | None = None,
+        dynamic_circuits: bool | None = None,
+        filters: Callable[[QRMIBackend], bool] | None = None,
+        use_fractional_gates: bool | None = False,
+        **attributes: Any,
+    ) -> list[QRMIBackend]:
+        """The backends that meet all criteria.
+
+        Targets and status are fetched only where a criterion needs them.
+
+        Args:
+            name: that backend alone.
+            min_num_qubits: at least so many qubits.
+            simulator: whether it is a simulator.
+            operational: whether it takes jobs now.
+            dynamic_circuits: whether it supports control flow that depends on measurements.
+            filters: a function of the backend that says whether to keep it.
+            use_fractional_gates: see :class:`~qrmi_qiskit.QRMIBackend`.
+            attributes: values of its configuration or status, such as ``n_qubits=156`` or ``status_msg="active"``.
+
+        Raises:
+            InputError: no backend has an attribute of that name.
+        """
+        wanted: list[Callable[[QRMIBackend], bool]] = []
+        if min_num_qubits is not None:
+            wanted.append(lambda backend: backend.num_qubits >= min_num_qubits)
+        if simulator is not None:
+            wanted.append(lambda backend: backend.simulator is simulator)
+        if dynamic_circuits is not None:
+            wanted.append(lambda backend: _is_dynamic(backend) is dynamic_circuits)
+        if operational is not None:
+            wanted.append(lambda backend: backend.status().operational is operational)
+        if filters is not None:
+            wanted.append(filters)
+        found = [
+            backend
+            for backend in self._all(name, use_fractional_gates=use_fractional_gates)
+            if all(meets(backend) for meets in wanted)
+        ]
+        return _with_attributes(found, attributes) if attributes else found
+
+    def least_busy(
+        self,
+        *,
+        min_num_qubits: int | None = None,
+        filters: Callable[[QRMIBackend], bool] | None = None,
+        use_fractional_gates: bool | None = False,
+        **criteria: Any,
+    ) -> QRMIBackend:
+        """Of the operational backends that :meth:`backends` finds, the one with the fewest waiting jobs.
+
+        Raises:
+            ResourceNotFound: none is operational and meets the criteria.
+        """
+        found = self.backends(
+            min_num_qubits=min_num_qubits,
+            filters=filters,
+            use_fractional_gates=use_fractional_gates,
+            **criteria,
+        )
+        waiting = [(backend.status(), backend) for backend in found]
+        ready = [(status.pending_jobs, backend) for status, backend in waiting if status.operational]
+        if not ready:
+            met = ", ".join(backend.name for backend in found) or "none"
+            raise ResourceNotFound(
+                f"no backend is operational and meets the criteria (not operational: {met}); `qrmi status` tells why"
+            )
+        return min(ready, key=lambda pair: pair[0])[1]
+
+    def job(self, job_id: str) -> QRMIJob:
+        """The job with that id, submitted by this process or another one.
+
+        Raises:
+            TaskNotFound: no backend knows it.
+        """
+        for backend in self._all():
+            with contextlib.suppress(TaskNotFound):
+                return backend.retrieve_job(job_id)
+        names = ", ".join(backend.name for backend in self._all())
+        raise TaskNotFound(f"no backend here has a job {job_id!r}; asked: {names}", task_id=job_id)
+
+    def jobs(
+        self,
+        limit: int | None = 10,
+        skip: int = 0,
+        *,
+        backend_name: str | None = None,
+        pending: bool | None = None,
+        program_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        descending: bool = True,
+    ) -> list[QRMIJob]:
+        """The jobs of this user, the newest first.
+
+        Args:
+            limit: at most so many; None means all.
+            skip: leave out so many of the first.
+            backend_name: those of that backend.
+            pending: True for those that are queued or running, False for those that have ended.
+            program_id: ``sampler`` or ``estimator``.
+            created_after: submitted later than that; without a time zone it is local time.
+            created_before: submitted earlier than that.
+            descending: False puts the oldest first.
+
+        Raises:
+            UnsupportedFunction: ``backend_name`` cannot list jobs; backends that cannot are left out otherwise.
+        """
+        last = None if limit is None else skip + limit
+        found: list[tuple[float, QRMIJob]] = []
+        for backend in self._all(backend_name):
+            try:
+                tasks = backend.resource.task_ids()
+            except UnsupportedFunction:
+                if backend_name is not None:
+                    raise
+                continue
+            fitting = (
+                (info.created or 0.0, QRMIJob(Task(backend.resource, info.id), backend, info.program or "sampler"))
+                for info in map(backend.resource.task_info, tasks)
+                if _fits(info, pending, program_id, created_after, created_before)
+            )
+            # Tasks come newest first, so no more of one backend than are asked for of all need to be looked at.
+            found.extend(itertools.islice(fitting, last if descending else None))
+        found.sort(key=lambda pair: pair[0], reverse=descending)
+        return [job for _, job in found[skip:last]]
+
+    def _all(self, name: str | None = None, *, use_fractional_gates: bool | None = False) -> Iterator[QRMIBackend]:
+        if name is not None:
+            yield self.backend(name, use_fractional_gates=use_fractional_gates)
+            return
+        for entry in self._service.listing():
+            if _runs_circuits(entry):
+                yield QRMIBackend(entry.resource, use_fractional_gates=use_fractional_gates)
+
+
+def _runs_circuits(entry: ListedResource) -> bool:
+    if entry.problem is not None or entry.type in _OTHERS:
+        return False
+    if entry.type in _CIRCUITS:
+        return True
+    try:
+        return is_ibm_target(entry.resource.target().json())
+    except QRMIError:
+        return False
+
+
+def _is_dynamic(backend: QRMIBackend) -> bool:
+    return "dynamic_circuits" in (backend.configuration().to_dict().get("supported_features") or ())
+
+
+def _with_attributes(backends: list[QRMIBackend], attributes: Mapping[str, Any]) -> list[QRMIBackend]:
+    told = [(backend, {**backend.configuration().to_dict(), **backend.status().to_dict()}) for backend in backends]
+    known = {name for _, values in told for name in values}
+    for name in attributes:
+        if backends and name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise InputError(f"no backend says anything of {name!r} in its configuration or status{hint}")
+    return [backend for backend, values in told if all(values.get(name) == value for name, value in attributes.items())]
+
+
+def _fits(
+    info: TaskInfo,
+    pending: bool | None,
+    program_id: str | None,
+    after: datetime | None,
+    before: datetime | None,
+) -> bool:
+    created = info.created or 0.0
+    return (
+        (pending is None or pending is not info.status.is_final)
+        and (program_id is None or info.program == program_id)
+        and (after is None or created > after.timestamp())
+        and (before is None or created < before.timestamp())
+    )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`qrmi run`: a command with the QPUs of its own, as in a job of the workload manager."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qrmi_core.cli.output import note, waiting
+from qrmi_core.errors import InputError, ReleaseIncomplete
+
+if TYPE_CHECKING:
+    from qrmi_core.cli.signals import Signals
+    from qrmi_core.leases import Lease, Leases
+    from qrmi_core.service import QRMIService
+
+__all__ = ["add_to"]
+
+RELEASE_ATTEMPTS = 2
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run", context_settings={"allow_interspersed_args": False})(run)
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="CMD", help="The program and its arguments.")],
+    qpu: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="The QPUs, with commas between; in a job, by default all of its."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A qrmi_config.json; by default QRMI_CONFIG, then the site's.")
+    ] = None,
+    grace: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How long the program may take to end when it is told to.")
+    ] = 10.0,
+) -> None:
+    """Run a program with QPUs, on a laptop as in a job.
+
+    The QPUs are acquired, CMD runs with the environment of a job, and whatever happens the QPUs are given back and
+    unfinished tasks cancelled. The exit code is CMD's, 128+n if signal n ended it; SIGTERM, SIGINT and SIGHUP are
+    passed on to CMD and what it started.
+    """
+    from qrmi_core.cli.child import Child, require_command
+    from qrmi_core.cli.descendants import Descendants
+    from qrmi_core.cli.signals import Signals, Stopped
+
+    names = _names(qpu)
+    require_command(command[0])
+    try:
+        with (
+            Signals() as signals,
+            Descendants(signals, grace=grace),
+            _allocation(names, config, signals) as environment,
+        ):
+            signals.collect()
+            code = Child.start(command, environment, signals, grace=grace).wait()
+    except Stopped as stopped:
+        code = stopped.exit_code
+    raise typer.Exit(code)
+
+
+def _names(qpu: str | None) -> list[str]:
+    from qrmi_core.names import clash
+
+    if qpu is None:
+        return []
+    names = [name.strip() for name in qpu.split(",")]
+    if not all(names):
+        raise InputError(f"--qpu={qpu}: a name is empty; names stand with one comma between them")
+    if twins := clash(names):
+        raise InputError(f"--qpu={qpu}: {twins[0]} and {twins[1]} are the same QPU")
+    return names
+
+
+@contextlib.contextmanager
+def _allocation(names: Sequence[str], config: Path | None, signals: Signals) -> Iterator[Mapping[str, str]]:
+    """The environment of a program that may use these QPUs, for as long as it may."""
+    from qrmi_core.environment import child_environment
+    from qrmi_core.service import QRMIService
+
+    service = QRMIService(config)
+    if service.in_job and not names:
+        yield child_environment()
+    elif service.in_job:
+        yield _part_of_job(service, names)
+    elif names:
+        with _lease(service, names, signals) as lease:
+            yield _environment(service, lease)
+    else:
+        raise InputError("which QPU? This is no job that has one: add --qpu=NAME; `qrmi resources` lists the names")
+
+
+def _part_of_job(service: QRMIService, names: Sequence[str]) -> Mapping[str, str]:
+    """The allocation holds its QPUs already; the program is told of those that were named."""
+    from qrmi_core.environment import child_environment, read_job, write_job
+
+    job = read_job()
+    if job is None:
+        return child_environment()
+    chosen = {service.listed(name).name for name in names}
+    resources = tuple(resource for resource in job.resources if resource.name in chosen)
+    return child_environment(write_job(replace(job, resources=resources)))
+
+
+@contextlib.contextmanager
+def _lease(service: QRMIService, names: Sequence[str], signals: Signals) -> Iterator[Lease]:
+    from qrmi_core.leases import Leases, MemoryJournal
+
+    resources = [service.resource(name) for name in names]
+    leases = Leases(MemoryJournal())
+    with waiting(f"Acquiring {', '.join(names)}"):
+        lease = leases.grant(resources)
+    try:
+        yield lease
+    finally:
+        signals.collect()
+        with waiting(f"Giving back {', '.join(names)}"):
+            _release(leases, lease)
+
+
+def _release(leases: Leases, lease: Lease) -> None:
+    for attempt in range(RELEASE_ATTEMPTS):
+        try:
+            leases.release(lease.id)
+        except ReleaseIncomplete as error:
+            if attempt == RELEASE_ATTEMPTS - 1:
+                note(str(error))
+        else:
+            return
+
+
+def _environment(service: QRMIService, lease: Lease) -> Mapping[str, str]:
+    from qrmi_core.environment import JobEnvironment, JobResource, child_environment, write_job
+
+    granted = (service.listed(resource.name) for resource in lease.resources)
+    resources = tuple(JobResource(each.name, each.type, each.values, lease.tokens[each.name]) for each in granted)
+    variables = write_job(JobEnvironment(resources, uid=os.getuid()))
+    return child_environment(variables, leave_out_jobs_of=lease.tokens)

@@ -8,10 +8,10 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 from qrmi_core import polling
-from qrmi_core.errors import ResultError, UnsupportedFunction
+from qrmi_core.errors import ResultError, UnsupportedFunction, UnsupportedPayload
 from qrmi_core.payloads import Payload, PulserJob
 from qrmi_core.tasks import Task, TaskInfo, TaskResult, TaskStatus
 from qrmi_core.variables import Variable
@@ -25,6 +25,9 @@ __all__ = [
     "ResourceStatusCode",
     "Target",
 ]
+
+
+_Kind: TypeAlias = type[Any]
 
 
 class ResourceStatusCode(enum.Enum):
@@ -113,6 +116,9 @@ class QuantumResource(ABC):
 
     variables: ClassVar[Sequence[Variable]] = ()
     """The variables of its environment block, without the resource's name in front."""
+
+    takes: ClassVar[tuple[_Kind, ...]]
+    """The kinds of payload that it runs, from :mod:`qrmi_core.payloads`."""
 
     min_poll: ClassVar[float] = 0.0
     """The least time in seconds between two looks at a task."""
@@ -217,6 +223,15 @@ class QuantumResource(ABC):
         vendor can notify or long-poll overrides this; otherwise one loop asks for all tasks in turn.
         """
         return polling.poll(self.task_info, task_ids, timeout=timeout, first=first, min_poll=self.min_poll)
+
+    def refuse_other_kinds(self, payload: Payload) -> None:
+        """Raise UnsupportedPayload unless the payload is of a kind in :attr:`takes`."""
+        if not isinstance(payload, self.takes):
+            taken = " or ".join(kind.__name__ for kind in self.takes)
+            raise UnsupportedPayload(
+                f"{self.name} ({self.type}) takes {taken}, not {type(payload).__name__}: choose another QPU",
+                resource=self.name,
+            )
 
     def submit(self, payload: Payload) -> Task:
         """Submit a payload and return the handle of its task."""

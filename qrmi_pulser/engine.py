@@ -7,7 +7,8 @@ Nothing here imports Pulser: the command line lists engines in a fraction of the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -28,6 +29,8 @@ from qrmi_pulser.emulators import emulator
 
 __all__ = ["PulserSimulator"]
 
+_AMPLITUDE = 16
+
 
 class PulserSimulator(EngineResource):
     """A Pulser device, emulated by pulser-simulation (qutip).
@@ -40,6 +43,7 @@ class PulserSimulator(EngineResource):
     """
 
     type = "pulser-simulator"
+    takes = (PulserBatch,)
     worker: ClassVar[str] = "qrmi_pulser.worker"
     requires: ClassVar[Sequence[str]] = ("pulser", "pulser_simulation")
     extra: ClassVar[str] = "pulser"
@@ -85,10 +89,11 @@ class PulserSimulator(EngineResource):
                 f"(use RemoteEmuFreeBackend of pasqal_cloud, or leave it out)",
                 resource=self.name,
             )
-        _json_object("the sequence", payload.sequence, self.limits.decompressed)
+        sequence = _json_object("the sequence", payload.sequence, self.limits.decompressed)
         if payload.configuration is not None:
             _json_object("the emulation configuration", payload.configuration, self.limits.decompressed)
         self._check_jobs(payload.jobs, needs_runs=payload.device_type is None)
+        self._check_atoms(sequence, payload)
 
     def batch_add(self, batch_id: str, jobs: Sequence[PulserJob]) -> tuple[str, ...]:
         self._check_jobs(jobs, needs_runs=False)
@@ -109,6 +114,33 @@ class PulserSimulator(EngineResource):
                     f"(QRMI_ENGINE_MAX_SHOTS)",
                     resource=self.name,
                 )
+
+    def _check_atoms(self, sequence: Mapping[str, Any], payload: PulserBatch) -> None:
+        """Refuse what is hopeless already here; the worker, which builds the sequence, estimates more closely."""
+        for number, atoms in enumerate(_atoms_of_jobs(sequence, payload.jobs), 1):
+            if atoms > self.limits.qubits:
+                raise LimitExceeded(
+                    f"job {number}: the sequence has {atoms} atoms and {self.name} takes {self.limits.qubits} at most "
+                    f"(QRMI_ENGINE_MAX_QUBITS)",
+                    resource=self.name,
+                )
+            if payload.device_type != "EMU_MPS" and atoms > math.log2(self.limits.memory / _AMPLITUDE):
+                raise LimitExceeded(
+                    f"job {number}: the state of {atoms} atoms has 2^{atoms} amplitudes of {_AMPLITUDE} bytes, "
+                    f"{_AMPLITUDE * 2.0**atoms / 2**30:.3g} GB, and a task on {self.name} may use "
+                    f"{self.limits.memory / 2**30:.3g} GB: use fewer atoms, EMU_MPS (RemoteMPSBackend), or raise "
+                    f"QRMI_ENGINE_MEMORY_MB",
+                    resource=self.name,
+                )
+
+
+def _atoms_of_jobs(sequence: Mapping[str, Any], jobs: Sequence[PulserJob]) -> Iterator[int]:
+    """How many atoms each job uses: those of the register, or those that its variables put on a layout."""
+    register = sequence.get("register")
+    declared = len(register) if isinstance(register, list) else 0
+    for job in jobs or (PulserJob(),):
+        placed = json.loads(job.variables).get("qubits") if job.variables else None
+        yield len(placed) if isinstance(placed, dict) else declared
 
 
 def _json_object(what: str, data: bytes, limit: int) -> dict[str, Any]:

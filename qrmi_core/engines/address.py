@@ -15,6 +15,7 @@ from qrmi_core.errors import ResourceUnavailable
 __all__ = ["HostAddress"]
 
 _LONGEST_PATH = 100
+_SHOWN_OF_KEY = 12
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class HostAddress:
 
     @property
     def stem(self) -> str:
-        return f"{self.engine}-{self.key}-{socket.gethostname()}"
+        return f"{self.engine}-{self.key[:_SHOWN_OF_KEY]}-{socket.gethostname()}"
 
     @property
     def socket_path(self) -> Path:

@@ -70,10 +70,10 @@ class EngineResource(BatchResource):
 
     @abstractmethod
     def check(self, payload: Payload) -> None:
-        """Refuse, before submission, what this engine does not take; decodes nothing but outer JSON.
+        """Refuse, before submission, a payload of the right kind that cannot run; decodes nothing but outer JSON.
 
         Raises:
-            UnsupportedPayload: wrong kind.
+            UnsupportedPayload: no such program or device type.
             LimitExceeded: too large.
         """
 
@@ -137,6 +137,7 @@ class EngineResource(BatchResource):
 
     def task_start(self, payload: Payload) -> str:
         self._require_packages()
+        self.refuse_other_kinds(payload)
         self.check(payload)
         client = self._client()
         task = self._spool.create(

@@ -17,7 +17,6 @@ from qrmi_core import (
     PulserBatch,
     QiskitPrimitive,
     Target,
-    UnsupportedPayload,
     Work,
 )
 
@@ -57,6 +56,7 @@ class TinyEngine(EngineResource):
     type = "tiny-simulator"
     worker = "tiny_engine"
     requires = ("json",)
+    takes = (QiskitPrimitive, PulserBatch)
     extra = "tiny"
 
     @classmethod
@@ -71,8 +71,7 @@ class TinyEngine(EngineResource):
         return Target(b'{"configuration": {"n_qubits": 2, "simulator": true}}')
 
     def check(self, payload: Payload) -> None:
-        if not isinstance(payload, QiskitPrimitive | PulserBatch):
-            raise UnsupportedPayload(f"{self.name} takes no {type(payload).__name__}", resource=self.name)
+        pass
 
 
 class BrokenEngine(TinyEngine):

@@ -85,6 +85,7 @@ class QRMIService:
         self.problems: list[QRMIError] = []
         listed = _of_job(job) if job is not None else self._of_site(None if config is None else Path(config))
         self._listed = {entry.name: entry for entry in listed}
+        self._characteristics: dict[str, Characteristics] = {}
 
     def _of_site(self, config: Path | None) -> Iterator[ListedResource]:
         engines, self.problems = discovery.embedded()
@@ -166,7 +167,7 @@ class QRMIService:
         """The resources that meet all criteria.
 
         ``name`` may hold ``*`` and ``?``; errors are medians over the device. A resource that does not say what a
-        criterion asks for does not meet it. Targets are fetched only where a criterion needs them.
+        criterion asks for does not meet it. Targets are fetched only where a criterion needs them, and once.
         """
 
         def meets(resource: QuantumResource) -> bool:
@@ -176,7 +177,7 @@ class QRMIService:
                 return False
             bounds = (min_qubits, min_shots, max_two_qubit_error, max_readout_error)
             if simulator is not None or any(bound is not None for bound in bounds):
-                known = characteristics(resource.target())
+                known = self._known(resource)
                 if not (
                     (simulator is None or _is_simulator(resource, known) is simulator)
                     and _at_least(known.num_qubits, min_qubits)
@@ -188,6 +189,11 @@ class QRMIService:
             return not online or resource.status().status is ResourceStatusCode.ONLINE
 
         return [resource for resource in self.resources() if meets(resource)]
+
+    def _known(self, resource: QuantumResource) -> Characteristics:
+        if resource.name not in self._characteristics:
+            self._characteristics[resource.name] = characteristics(resource.target())
+        return self._characteristics[resource.name]
 
     def least_busy(self, **criteria: object) -> QuantumResource:
         """Of the online resources that :meth:`select` finds, the one with the fewest waiting tasks.

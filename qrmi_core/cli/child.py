@@ -135,8 +135,8 @@ class Child:
         """The command has stopped: on a terminal stop with it, so that the shell takes over."""
         if not self._terminal.exists or self._deadline is not None:
             return
-        if number in (signal.SIGTTIN, signal.SIGTTOU) and self._terminal.is_given():
-            self._signal_group(signal.SIGCONT)  # it asked for the terminal before it was given it
+        if number in (signal.SIGTTIN, signal.SIGTTOU) and self._terminal.give():
+            self._signal_group(signal.SIGCONT)  # a shell's fg may have put us in front without a word
             return
         self._terminal.take_back()
         self._signals.stop_as_asked(0)

@@ -44,7 +44,7 @@ def resources(config: Config = None, as_json: Json = False) -> None:
 def target(name: Annotated[str, typer.Argument(metavar="NAME", help="The QPU.")], config: Config = None) -> None:
     """Print what a compiler needs to know of a QPU.
 
-    This is its vendor's JSON. Kept in a file, it can be given to QRMIBackend.from_target or qrmi_pulser.device, also where no QPU is.
+    This is its vendor's JSON. QRMIBackend.from_target and qrmi_pulser.device take a file of it, also where no QPU is.
     """
     from qrmi_core.service import QRMIService
 

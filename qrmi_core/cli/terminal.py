@@ -6,43 +6,51 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import termios
 
 __all__ = ["Terminal"]
 
 
 class Terminal:
-    """The terminal on stdin, if there is one, and which process group is its foreground job."""
+    """The terminal on stdin, and whether the command's process group is its foreground job.
+
+    Does nothing where stdin is no terminal, or one that has gone.
+    """
 
     def __init__(self, group: int) -> None:
-        self.exists = os.isatty(0)
         self._group = group
         self._given = False
-        if self.exists:
-            import termios
-
-            self._termios = termios
+        self.exists = self._front() is not None
+        with contextlib.suppress(termios.error):
             self._modes = termios.tcgetattr(0)
 
-    def is_given(self) -> bool:
-        return self._given and os.tcgetpgrp(0) == self._group
-
-    def give(self) -> None:
-        """Make the command the foreground job, if this process is it now."""
-        self._given = False
-        if self.exists and os.tcgetpgrp(0) == os.getpgrp():
-            self._set_foreground(self._group)
-            self._given = True
+    def give(self) -> bool:
+        """Make the command the foreground job if this process is it now; True when the command is it."""
+        front = self._front()
+        if front == os.getpgrp():
+            self._set_front(self._group)
+        self._given = front in (os.getpgrp(), self._group)
+        return self._given
 
     def take_back(self, *, restore: bool = False) -> None:
         """Be the foreground job again; ``restore`` the terminal's modes, which a killed command may have changed."""
-        if self._given:
-            self._given = False
-            self._set_foreground(os.getpgrp())
-            if restore:
-                self._termios.tcsetattr(0, self._termios.TCSADRAIN, self._modes)
+        if not self._given:
+            return
+        self._given = False
+        self._set_front(os.getpgrp())
+        if restore:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, self._modes)
 
     @staticmethod
-    def _set_foreground(group: int) -> None:
+    def _front() -> int | None:
+        try:
+            return os.tcgetpgrp(0)
+        except OSError:
+            return None
+
+    @staticmethod
+    def _set_front(group: int) -> None:
         # Who is not the foreground job itself would be stopped for setting it.
         handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         try:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from qrmi_core import (
     AmbiguousResource,
     BatchResource,
+    PulserBatch,
     QRMIService,
     QuantumResource,
     ResourceNotFound,
@@ -27,7 +30,7 @@ def pulser_resource(resource: str | QuantumResource | None) -> BatchResource:
         return _only()
     if isinstance(resource, str):
         resource = QRMIService().resource(resource)
-    if isinstance(resource, BatchResource):
+    if _runs_pulser(resource):
         return resource
     if isinstance(resource, QuantumResource):
         raise UnsupportedPayload(
@@ -40,9 +43,13 @@ def pulser_resource(resource: str | QuantumResource | None) -> BatchResource:
     )
 
 
+def _runs_pulser(resource: object) -> TypeGuard[BatchResource]:
+    return isinstance(resource, BatchResource) and PulserBatch in resource.takes
+
+
 def _only() -> BatchResource:
     service = QRMIService()
-    found = [resource for resource in service.resources() if isinstance(resource, BatchResource)]
+    found = [resource for resource in service.resources() if _runs_pulser(resource)]
     if len(found) == 1:
         return found[0]
     where = "this job" if service.in_job else "this configuration"

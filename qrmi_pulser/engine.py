@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from qrmi_core import (
     EngineResource,
@@ -21,7 +21,6 @@ from qrmi_core import (
     PulserBatch,
     PulserJob,
     Target,
-    UnsupportedPayload,
     Variable,
 )
 from qrmi_pulser.device_json import BUILT_IN, DEFAULT, DEVICE, device_json, is_file
@@ -75,12 +74,10 @@ class PulserSimulator(EngineResource):
         return {"device": self.settings.get(DEVICE) or DEFAULT, "simulator": "true"}
 
     def check(self, payload: Payload) -> None:
-        if not isinstance(payload, PulserBatch):
-            raise UnsupportedPayload(
-                f"{self.name} ({self.type}) runs Pulser batches and got a {type(payload).__name__}: choose a QPU that "
-                f"takes it; `qrmi resources` lists them",
-                resource=self.name,
-            )
+        self.refuse_other_kinds(payload)
+        self._check_batch(cast("PulserBatch", payload))
+
+    def _check_batch(self, payload: PulserBatch) -> None:
         if payload.device_type is not None:
             emulator(payload.device_type, self.name)
         elif payload.configuration is not None:

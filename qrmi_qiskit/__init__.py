@@ -11,8 +11,7 @@ Names are imported when they are first used, so that this package can be importe
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,10 +49,15 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for package in ("numpy", "qiskit"):
-        if importlib.util.find_spec(package) is None:
-            raise ImportError(f"qrmi_qiskit.{name} needs {package}: pip install 'qrmi-providers[qiskit]'", name=package)
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    try:
+        module = import_module(f"{__name__}.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == __name__:
+            raise
+        text = f"qrmi_qiskit.{name} needs {package}: pip install 'qrmi-providers[qiskit]'"
+        raise ImportError(text, name=package) from None
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -12,7 +12,6 @@ from qiskit.providers import BackendV2
 from qrmi_core import InputError, QRMIWarning, QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.options import PrimitiveOptions
-from qrmi_qiskit.provider import QRMIProvider
 
 __all__ = ["backend_of", "options_of", "warn_of_options_without_effect"]
 
@@ -34,6 +33,8 @@ def backend_of(mode: object) -> QRMIBackend:
     if isinstance(mode, QuantumResource):
         return QRMIBackend(mode)
     if mode is None or isinstance(mode, str):
+        from qrmi_qiskit.provider import QRMIProvider  # the service costs a tenth of Qiskit's import
+
         return QRMIProvider().backend(mode)
     if isinstance(mode, BackendV2):
         hint = "for a backend of another package use qiskit.primitives.BackendSamplerV2 or BackendEstimatorV2"
@@ -65,5 +66,7 @@ def warn_of_options_without_effect(options: PrimitiveOptions, backend: QRMIBacke
     if idle:
         what = "a simulator" if on_simulator else "this resource"
         warnings.warn(
-            f"these options have no effect on {backend.name}, {what}: {', '.join(idle)}", QRMIWarning, stacklevel=3
+            f"these options have no effect on {backend.name}, {what}: {', '.join(sorted(idle))}",
+            QRMIWarning,
+            stacklevel=3,
         )

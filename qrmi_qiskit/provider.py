@@ -11,9 +11,12 @@ from datetime import datetime
 from typing import Any
 
 from qrmi_core import (
+    AliceBobFelis,
     InputError,
+    IQMServer,
     ListedResource,
-    QRMIError,
+    PulserBatch,
+    QiskitPrimitive,
     QRMIService,
     ResourceNotFound,
     ResourceUnavailable,
@@ -24,17 +27,13 @@ from qrmi_core import (
 )
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.job import QRMIJob
-from qrmi_qiskit.target_document import is_ibm_target
 
 __all__ = ["QRMIProvider"]
 
-_CIRCUITS = frozenset({"aer-simulator", "ibm-quantum-compute-service", "ibm-quantum-system", "qiskit-runtime-service"})
-_OTHERS = {
-    "alice-bob-felis": "it takes HumanQIR: use qrmi_core.AliceBobFelis and resource.submit",
-    "iqm-server": "it takes IQM's own circuits: use qrmi_core.IQMServer and resource.submit",
-    "pasqal-cloud": "it takes Pulser sequences: use qrmi_pulser.QRMIConnection",
-    "pasqal-local": "it takes Pulser sequences: use qrmi_pulser.QRMIConnection",
-    "pulser-simulator": "it takes Pulser sequences: use qrmi_pulser.QRMIConnection",
+_OTHER_WAYS: Mapping[type, str] = {
+    PulserBatch: "Pulser sequences: use qrmi_pulser.QRMIConnection",
+    IQMServer: "IQM's own circuits: use qrmi_core.IQMServer and resource.submit",
+    AliceBobFelis: "Alice & Bob's HumanQIR: use qrmi_core.AliceBobFelis and resource.submit",
 }
 
 
@@ -61,14 +60,13 @@ class QRMIProvider:
             ResourceUnavailable: it cannot be used, or it runs no circuits; says why.
         """
         if name is None:
-            runs_circuits = [entry.name for entry in self._service.listing() if entry.type not in _OTHERS]
-            resource = self._service.resource(runs_circuits[0] if len(runs_circuits) == 1 else None)
-        else:
-            resource = self._service.resource(name)
-        if resource.resource_type() in _OTHERS:
+            fitting = [entry.name for entry in self._service.listing() if _runs_circuits(entry)]
+            name = fitting[0] if len(fitting) == 1 else None
+        resource = self._service.resource(name)
+        if QiskitPrimitive not in resource.takes:
+            ways = [_OTHER_WAYS.get(kind, kind.__name__) for kind in resource.takes]
             raise ResourceUnavailable(
-                f"{resource.resource_id()} runs no circuits, {_OTHERS[resource.resource_type()]}",
-                resource=resource.resource_id(),
+                f"{resource.resource_id()} runs no circuits but {' or '.join(ways)}", resource=resource.resource_id()
             )
         return QRMIBackend(resource, use_fractional_gates=use_fractional_gates)
 
@@ -215,18 +213,15 @@ class QRMIProvider:
 
 
 def _runs_circuits(entry: ListedResource) -> bool:
-    if entry.problem is not None or entry.type in _OTHERS:
-        return False
-    if entry.type in _CIRCUITS:
-        return True
-    try:
-        return is_ibm_target(entry.resource.target().json())
-    except QRMIError:
-        return False
+    return entry.problem is None and QiskitPrimitive in entry.resource.takes
 
 
 def _is_dynamic(backend: QRMIBackend) -> bool:
-    return "dynamic_circuits" in (backend.configuration().to_dict().get("supported_features") or ())
+    """IBM's own filter looks for the feature, which newer devices no longer name though they have if_else."""
+    told = backend.configuration().to_dict()
+    return "dynamic_circuits" in (told.get("supported_features") or ()) or "if_else" in (
+        told.get("supported_instructions") or ()
+    )
 
 
 def _with_attributes(backends: list[QRMIBackend], attributes: Mapping[str, Any]) -> list[QRMIBackend]:

@@ -41,7 +41,7 @@ def sampler_pubs(
         used = used or checked_shots(default, max_shots, "options.default_shots")
         return SamplerPub.coerce((circuit, values, used))
 
-    return _complete(pubs, "circuit", complete)
+    return _complete(pubs, "run([circuit]) or run([(circuit, values)])", complete)
 
 
 def estimator_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None, default: float) -> list[EstimatorPub]:
@@ -63,7 +63,7 @@ def estimator_pubs(pubs: Iterable[EstimatorPubLike], precision: float | None, de
         _refuse_observables(array, circuit, where)
         return EstimatorPub.coerce((circuit, array, values, used or default))
 
-    return _complete(pubs, "circuit, observables", complete)
+    return _complete(pubs, "run([(circuit, observables)])", complete)
 
 
 def precision_of(shots: int) -> float:
@@ -104,12 +104,12 @@ def _checked_precision(precision: Any, where: str) -> float:
 
 def _complete(pubs: Any, form: str, complete: Callable[[Any, str], Pub]) -> list[Pub]:
     if isinstance(pubs, QuantumCircuit | SamplerPub | EstimatorPub | str) or not isinstance(pubs, Iterable):
-        raise InputError(f"run() takes a list of pubs, not {_a(pubs)}: write run([({form})])")
+        raise InputError(f"run() takes a list of pubs, not {_a(pubs)}: write {form}")
     listed = list(pubs)
     if not listed:
         raise InputError("run() was given an empty list: there is nothing to run")
     if isinstance(pubs, tuple) and isinstance(listed[0], QuantumCircuit) and not isinstance(listed[-1], QuantumCircuit):
-        raise InputError(f"run() takes a list of pubs, not one pub: write run([({form}, ...)])")
+        raise InputError(f"run() takes a list of pubs, not one pub: write {form}")
     return [_one(pub, f"pub {index}", complete) for index, pub in enumerate(listed)]
 
 

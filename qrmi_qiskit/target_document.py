@@ -16,7 +16,7 @@ from qrmi_qiskit.target import Properties, build_target
 if TYPE_CHECKING:
     from qiskit.transpiler import Target
 
-__all__ = ["TargetDocument", "document_of_resource", "is_ibm_target", "read_document"]
+__all__ = ["TargetDocument", "document_of_resource", "read_document"]
 
 
 class TargetDocument:
@@ -49,7 +49,7 @@ class TargetDocument:
         return build_target(self.configuration, self.properties, use_fractional_gates=self._use_fractional_gates)
 
 
-def is_ibm_target(document: Any) -> bool:
+def _is_ibm_target(document: Any) -> bool:
     """True for a JSON value that has the form of IBM's configuration and properties."""
     return isinstance(document, Mapping) and isinstance(document.get("configuration"), Mapping)
 
@@ -65,7 +65,7 @@ def document_of_resource(resource: QuantumResource, *, use_fractional_gates: boo
     document = resource.target().json()
     if isinstance(document, Mapping) and "configuration" in document and document["configuration"] is None:
         raise ResourceUnavailable(f"{name} gives no configuration now: ask again later", resource=name, transient=True)
-    if not is_ibm_target(document):
+    if not _is_ibm_target(document):
         raise ResourceUnavailable(
             f"{name} ({resource.resource_type()}) has no target for circuits; "
             f"for a Pulser device use qrmi_pulser.QRMIConnection",
@@ -85,7 +85,7 @@ def read_document(
         ConfigurationError: the file is missing, is not JSON, or holds no such target.
     """
     file, document = _loaded(source)
-    if not is_ibm_target(document):
+    if not _is_ibm_target(document):
         kind = "a Pulser device: qrmi_pulser.device(file) reads it" if _is_pulser(document) else "something else"
         raise ConfigurationError(
             f'a target for Qiskit is {{"configuration": {{...}}, "properties": {{...}}}}, as `qrmi target NAME` prints '

@@ -43,17 +43,20 @@ print(f"batch {results.batch_id} on {connection.resource.resource_id()}, {sequen
 for bits, count in sorted(counts.items(), key=lambda item: -item[1])[:10]:
     print(f"  {bits} {count:5}  {'#' * round(100 * count / RUNS)}")
 
-occupations = [sum(count for bits, count in counts.items() if bits[atom] == "1") / RUNS for atom in range(ATOMS)]
-neighbours = sum(
-    count * sum(bits[atom] == bits[atom - 1] == "1" for atom in range(ATOMS)) / ATOMS for bits, count in counts.items()
-)
-print(f"\nmean occupation {sum(occupations) / ATOMS:.3f}, neighbours both excited {neighbours / RUNS:.3f}")
+shots = [[int(bit) for bit in bits] for bits, count in counts.items() for _ in range(count)]
+occupations = [sum(shot[atom] for shot in shots) / RUNS for atom in range(ATOMS)]
+mean = sum(occupations) / ATOMS
+correlations = [
+    sum(shot[atom] * shot[atom - distance] for shot in shots for atom in range(ATOMS)) / (ATOMS * RUNS) - mean**2
+    for distance in range(1, ATOMS // 2 + 1)
+]
+print(f"\nmean occupation {mean:.3f}; correlation at distance 1, 2, ...:", *(f"{value:+.3f}" for value in correlations))
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), width_ratios=[3, 2], layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 left.bar(range(ATOMS), occupations)
-left.set(xlabel="atom", ylabel="share of shots in which it is excited", ylim=(0, 1), xticks=range(ATOMS))
-shown = right.scatter(*zip(*places, strict=True), c=occupations, s=300, vmin=0, vmax=1, cmap="viridis")
-right.set(xlabel="x (µm)", ylabel="y (µm)", aspect="equal")
-figure.colorbar(shown, label="occupation")
+left.set(xlabel="atom", ylabel="occupation: share of shots in which it is excited", ylim=(0, 1), xticks=range(ATOMS))
+right.bar(range(1, len(correlations) + 1), correlations)
+right.set(xlabel="distance along the ring", ylabel="correlation of two atoms", ylim=(-0.25, 0.25))
+right.axhline(0, color="black", linewidth=0.8)
 figure.savefig(plot, dpi=120)
 print(f"occupations: {plot}")

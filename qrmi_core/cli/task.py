@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,7 +110,7 @@ def _destination(output: Path | None) -> Iterator[Callable[[bytes], None]]:
     file = output.resolve()  # what a link points to is replaced, not the link
     if file.exists() and not file.is_file():
         raise InputError(f"{output}: is not a regular file; without -o the result goes to stdout")
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         stream = draft.open("xb")
     except OSError as error:

@@ -20,6 +20,7 @@ class Site:
     """Where `qrmi` runs in a test, and what it may leave behind nowhere else."""
 
     directory: Path
+    plug_ins: Path
     environment: dict[str, str]
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -43,6 +44,18 @@ class Site:
         process = self.start(*arguments, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
         stdout, stderr = process.communicate(stdin, timeout=SECONDS)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def python(self, text: str) -> str:
+        """Run a Python program at the site and return its output."""
+        return subprocess.run(
+            [sys.executable, "-c", text],
+            check=True, capture_output=True, text=True, timeout=SECONDS, env=self.environment, cwd=self.directory,
+        ).stdout  # fmt: skip
+
+    def add_plug_in(self, name: str, value: str) -> None:
+        """Install one more engine, by its entry point."""
+        (points,) = self.plug_ins.glob("*.dist-info/entry_points.txt")
+        points.write_text(f"{points.read_text()}{name} = {value}\n")
 
     def script(self, text: str, name: str = "program.py") -> Path:
         path = self.directory / name

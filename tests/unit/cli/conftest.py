@@ -41,7 +41,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         "QRMI_TEST_SITE": str(tmp_path),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    site = Site(work, environment)
+    site = Site(work, metadata.parent, environment)
     yield site
     for pid in site.processes():
         with contextlib.suppress(ProcessLookupError):

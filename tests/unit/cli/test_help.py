@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`qrmi --help` names every command, at once."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_site import QRMI, Site
+
+NOT_FOR_HELP = ["pydantic", "rich", "qiskit", "pulser", "numpy", "concurrent.futures", "qrmi_core.service"]
+
+
+def test_help_names_every_command(site: Site) -> None:
+    done = site.qrmi("--help")
+    assert done.returncode == 0
+    for command in ("run", "resources", "target", "status", "check", "task"):
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "resources", "target", "status", "check", "task", "task run"])
+def test_every_command_has_help(site: Site, command: str) -> None:
+    done = site.qrmi(*command.split(), "--help")
+    assert done.returncode == 0
+    assert f"Usage: qrmi {command}" in done.stdout
+
+
+def test_help_answers_within_400_ms(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+
+    def seconds() -> float:
+        # Time on the processor, which is the time it takes unless other tests keep the processor busy.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([QRMI, "--help"], check=True, capture_output=True, timeout=30, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(5)) <= 0.4
+
+
+def test_help_loads_nothing_that_it_does_not_need() -> None:
+    program = (
+        "import sys; sys.argv = ['qrmi', '--help']; from qrmi_core.cli import main\n"
+        "try: main()\nexcept SystemExit: print('LOADED', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30)
+    loaded = done.stdout.split("LOADED", 1)[1].split()
+    assert [name for name in NOT_FOR_HELP if name in loaded] == []

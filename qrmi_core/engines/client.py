@@ -20,7 +20,7 @@ from qrmi_core.errors import ResourceUnavailable
 
 __all__ = ["HostClient", "HostGone"]
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 120.0
 START_SECONDS = 60.0
 
 
@@ -84,9 +84,12 @@ class HostClient:
         return ended
 
     def hold(self) -> socket.socket:
-        """A connection that keeps the host and its tasks alive until it is closed."""
+        """A connection that keeps the host and its tasks alive until it is closed.
+
+        It does not wait until the host has imported what it needs: the program that will use it starts meanwhile.
+        """
         with self.connect(start=True) as connection:
-            _exchange(connection, {"op": "hold"})
+            connection.sendall(_line({"op": "hold"}))
             return connection.dup()
 
     @contextmanager

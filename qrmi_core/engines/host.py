@@ -8,7 +8,7 @@ It listens on a Unix socket in the spool; one JSON object a line. Requests and a
     {"op": "wait", "resource", "ids"}              {"ended": id} ...     one each, as tasks or jobs end
     {"op": "closed", "resource", "task"}           {"ok": true}          a batch was closed: it may have ended by that
     {"op": "status", "resource"}                   {"queued": n, "running": n}
-    {"op": "hold"}                                 {"ok": true}          the host lives as long as this connection
+    {"op": "hold"}                                                       the host lives as long as this connection
     {"op": "release", "resource"}                  {"ok": true}          once all its jobs are cancelled
 
 A host that was held ends, with its tasks, when nobody holds it any more: that is how the tasks of a lease end
@@ -28,9 +28,8 @@ import selectors
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -39,7 +38,6 @@ from typing import Any, NoReturn
 from qrmi_core.engines.address import HostAddress
 from qrmi_core.engines.jobs import Job, Jobs
 from qrmi_core.engines.spool import Spool, SpooledTask
-from qrmi_core.engines.work import Work
 from qrmi_core.errors import QRMIError
 
 __all__ = ["main"]
@@ -72,7 +70,6 @@ class Host:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._loaded: tuple[Callable[[Work], bytes] | None, str | None] | None = None
         self._was_held = False
         self._stopping = False
 
@@ -84,10 +81,9 @@ class Host:
             signal.signal(number, self._stop)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
-        loading = threading.Thread(target=self._load, args=(worker,), daemon=True)
-        loading.start()
         try:
-            self._serve(loading)
+            self._load(worker)
+            self._serve()
         finally:
             self._address.socket_path.unlink(missing_ok=True)
             self._listener.close()
@@ -95,13 +91,19 @@ class Host:
             self._jobs.reap_all()
 
     def _load(self, worker: str) -> None:
-        try:
-            self._loaded = (importlib.import_module(worker).run, None)
-        except Exception as error:  # noqa: BLE001  a worker that cannot be imported fails its tasks, with the reason
-            self._loaded = (None, f"the engine cannot be started: {type(error).__name__}: {error}")
-        os.write(self._wake_write, b"\0")
+        """Import the worker module; meanwhile clients wait in the listener's queue.
 
-    def _serve(self, loading: threading.Thread | None) -> None:
+        Not in a thread of its own: Qiskit crashes in a process forked after the thread that imported it has ended.
+        """
+        try:
+            run, broken = importlib.import_module(worker).run, None
+        except Exception as error:  # noqa: BLE001  a worker that cannot be imported fails its tasks, with the reason
+            run, broken = None, f"the engine cannot be started: {type(error).__name__}: {error}"
+        gc.collect()
+        gc.freeze()
+        self._jobs.ready(run, broken)
+
+    def _serve(self) -> None:
         idle_since = time.monotonic()
         while not self._stopping:
             busy = bool(self._jobs or self._connections)
@@ -117,13 +119,6 @@ class Host:
                         os.read(self._wake_read, 4096)
                 else:
                     self._talk(key.data, events)
-            if loading is not None and self._loaded is not None:
-                # Forking is safe only once the importing thread is gone.
-                loading.join()
-                loading = None
-                gc.collect()
-                gc.freeze()
-                self._jobs.ready(*self._loaded)
             self._jobs.reap()
             if self._was_held and not any(connection.holds for connection in self._connections):
                 return
@@ -203,7 +198,6 @@ class Host:
                 self._tell(connection, queued=queued, running=running)
             case "hold":
                 connection.holds = self._was_held = True
-                self._tell(connection, ok=True)
             case "release":
                 jobs = self._jobs.unfinished(request["resource"])
                 self._jobs.cancel(jobs, "its allocation has ended", lambda: self._tell(connection, ok=True))

@@ -210,6 +210,8 @@ def _read(outcome: int) -> dict[str, Any]:
 def _reason_of_exit(code: int) -> str:
     if code < 0:
         name = signal.Signals(-code).name
-        hint = ", perhaps for want of memory: see the machine's kernel log" if -code == signal.SIGKILL else ""
-        return f"the worker was killed by {name} from outside{hint}"
+        if -code in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+            hint = ", perhaps for want of memory: see the machine's kernel log" if -code == signal.SIGKILL else ""
+            return f"the worker was killed by {name} from outside{hint}"
+        return f"the worker crashed ({name}): see the logs of the task"
     return f"the worker ended with exit code {code} and without a result: see the logs of the task"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the distribution offers is what is listed here: a change of it is a change of this file."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import distribution
+
+import pytest
+
+PUBLIC = {
+    "qrmi_core": """
+        AliceBobFelis AmbiguousResource BatchResource ConfigurationError EngineResource IQMServer InputError JobContext
+        JobEnvironmentError LeaseError LeaseRefused LimitExceeded Limits ListedResource NoQPUError Payload PulserBatch
+        PulserJob QRMIError QRMIService QRMIWarning QiskitPrimitive QuantumResource ReleaseIncomplete ResourceCapacity
+        ResourceError ResourceNotFound ResourceStatus ResourceStatusCode ResourceUnavailable ResultError Target Task
+        TaskCancelled TaskError TaskFailed TaskInfo TaskNotFound TaskNotReady TaskResult TaskStatus UnsupportedFunction
+        UnsupportedPayload Variable WaitTimeout Work
+    """,
+    "qrmi_qiskit": """
+        EstimatorOptions EstimatorV2 QRMIBackend QRMICircuitJob QRMIJob QRMIProvider SamplerOptions SamplerV2
+    """,
+    "qrmi_pulser": "QRMIConnection device",
+}
+
+ENTRY_POINTS = {
+    ("console_scripts", "qrmi", "qrmi_core.cli:main"),
+    ("qrmi.engines", "aer-simulator", "qrmi_qiskit.aer.engine:AerSimulator"),
+    ("qrmi.engines", "pulser-simulator", "qrmi_pulser.engine:PulserSimulator"),
+}
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_the_public_surface_is_the_one_listed(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__all__ == sorted(PUBLIC[package].split())
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    assert set(module.__all__) <= set(dir(module))
+
+
+def test_the_entry_points_are_those_listed() -> None:
+    found = {(point.group, point.name, point.value) for point in distribution("qrmi-providers").entry_points}
+    assert found == ENTRY_POINTS
+
+
+def test_every_entry_point_loads() -> None:
+    for point in distribution("qrmi-providers").entry_points:
+        assert callable(point.load())

@@ -35,13 +35,12 @@ def decode(data: bytes, *, file: str | None = None) -> dict[str, Any]:
         raise ConfigurationError(
             f"{error.msg}: a Pulser device as JSON was expected", file=file, place=_line(error)
         ) from None
+    except RecursionError:
+        raise ConfigurationError("nested too deeply for a Pulser device", file=file) from None
     if not isinstance(value, dict) or any(key not in value for key in _EXPECTED):
-        qiskit = isinstance(value, dict) and "configuration" in value
-        hint = (
-            "this is the target of a Qiskit resource: see qrmi_qiskit.QRMIBackend.from_target"
-            if qiskit
-            else (f"a Pulser device has {', '.join(_EXPECTED)}; take what `qrmi target NAME` prints for a Pulser QPU")
-        )
+        hint = f"one has {', '.join(_EXPECTED)}; take what `qrmi target NAME` prints for a Pulser QPU"
+        if isinstance(value, dict) and "configuration" in value:
+            hint = "this is the target of a Qiskit resource, for qrmi_qiskit.QRMIBackend.from_target"
         raise ConfigurationError(f"not a Pulser device: {hint}", file=file)
     return value
 

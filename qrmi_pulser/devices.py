@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pulser.devices import Device, VirtualDevice
-from pulser.exceptions.serialization import AbstractReprError, DeserializeDeviceError
 from pulser.json.abstract_repr.deserializer import deserialize_device
 
 from qrmi_core import ConfigurationError, Target
 from qrmi_pulser.device_json import decode
+from qrmi_pulser.reading import first_line
 
 if TYPE_CHECKING:
     import os
@@ -55,11 +55,7 @@ def _read(path: Path) -> bytes:
 def _build(text: str, file: str | None) -> Device | VirtualDevice:
     try:
         return deserialize_device(text)
-    except (AbstractReprError, DeserializeDeviceError) as error:
-        cause: Any = error.__cause__ or error
-        place = ".".join(str(part) for part in getattr(cause, "absolute_path", ())) or None
-        said = str(getattr(cause, "message", cause)).splitlines()[0]
-        kind = json.loads(text).get("name", "it")
+    except Exception as error:
         raise ConfigurationError(
-            f"{kind} is not a device that this Pulser understands: {said}", file=file, place=place
-        ) from None
+            f"{json.loads(text)['name']} is not a device that this Pulser understands: {first_line(error)}", file=file
+        ) from error

@@ -114,16 +114,16 @@ class PulserSimulator(EngineResource):
 
     def _check_atoms(self, sequence: Mapping[str, Any], payload: PulserBatch) -> None:
         """Refuse what is hopeless already here; the worker, which builds the sequence, estimates more closely."""
-        for number, atoms in enumerate(_atoms_of_jobs(sequence, payload.jobs), 1):
+        for atoms in _atoms_of_jobs(sequence, payload.jobs):
             if atoms > self.limits.qubits:
                 raise LimitExceeded(
-                    f"job {number}: the sequence has {atoms} atoms and {self.name} takes {self.limits.qubits} at most "
+                    f"the sequence has {atoms} atoms and {self.name} takes {self.limits.qubits} at most "
                     f"(QRMI_ENGINE_MAX_QUBITS)",
                     resource=self.name,
                 )
             if payload.device_type != "EMU_MPS" and atoms > math.log2(self.limits.memory / _AMPLITUDE):
                 raise LimitExceeded(
-                    f"job {number}: the state of {atoms} atoms has 2^{atoms} amplitudes of {_AMPLITUDE} bytes, "
+                    f"the state of {atoms} atoms has 2^{atoms} amplitudes of {_AMPLITUDE} bytes, "
                     f"{_AMPLITUDE * 2.0**atoms / 2**30:.3g} GB, and a task on {self.name} may use "
                     f"{self.limits.memory / 2**30:.3g} GB: use fewer atoms, EMU_MPS (RemoteMPSBackend), or raise "
                     f"QRMI_ENGINE_MEMORY_MB",
@@ -132,12 +132,14 @@ class PulserSimulator(EngineResource):
 
 
 def _atoms_of_jobs(sequence: Mapping[str, Any], jobs: Sequence[PulserJob]) -> Iterator[int]:
-    """How many atoms each job uses: those of the register, or those that its variables put on a layout."""
+    """How many atoms each job uses: those of the register, or those that its variables place on a layout."""
     register = sequence.get("register")
-    declared = len(register) if isinstance(register, list) else 0
-    for job in jobs or (PulserJob(),):
+    if isinstance(register, list) and all(isinstance(atom, dict) and "x" in atom for atom in register):
+        yield len(register)
+        return
+    for job in jobs:
         placed = json.loads(job.variables).get("qubits") if job.variables else None
-        yield len(placed) if isinstance(placed, dict) else declared
+        yield len(placed) if isinstance(placed, dict) else 0
 
 
 def _json_object(what: str, data: bytes, limit: int) -> dict[str, Any]:

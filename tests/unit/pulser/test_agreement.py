@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pasqal_cloud import RemoteEmuFreeBackend
-from programs import assert_counts, register
+from programs import assert_counts, rabi, register
 from pulser import NoiseModel, Pulse, QPUBackend, Register, Sequence
 from pulser.backend import BitStrings, CorrelationMatrix, EmulationConfig, Energy, Occupation, StateResult
 from pulser.devices import AnalogDevice, DigitalAnalogDevice, MockDevice
@@ -102,11 +102,11 @@ def test_counts_of_a_qpu(connection: QRMIConnection) -> None:
 
 
 def test_modulated_output(connection: QRMIConnection) -> None:
-    observables = [Occupation()]
+    sequence, observables = rabi(duration=100, omega=8.0), [Occupation()]
     config = EmulationConfig(observables=observables, with_modulation=True)
-    there = RemoteEmuFreeBackend(eom(), connection, config=config).run(wait=True)[0]
-    here = QutipBackendV2(eom(), config=QutipConfig(observables=observables, with_modulation=True)).run()
-    plain = QutipBackendV2(eom(), config=QutipConfig(observables=observables)).run()
+    there = RemoteEmuFreeBackend(sequence, connection, config=config).run(wait=True)[0]
+    here = QutipBackendV2(sequence, config=QutipConfig(observables=observables, with_modulation=True)).run()
+    plain = QutipBackendV2(sequence, config=QutipConfig(observables=observables)).run()
     assert np.allclose(there.occupation, here.occupation, atol=1e-6)
     assert there.total_duration == here.total_duration > plain.total_duration
 

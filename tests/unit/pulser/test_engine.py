@@ -232,12 +232,12 @@ def test_memory_is_estimated_from_levels_noise_and_times() -> None:
 
 
 def half_excited() -> Sequence[Any]:
-    return rabi(omega=math.pi, atoms=2, spacing=20.0, device=MockDevice)
+    return rabi(omega=math.pi, duration=300, atoms=2, spacing=20.0, device=MockDevice)
 
 
 NOISY = [
-    {"noise_model": NoiseModel(temperature=100.0, amp_sigma=0.1, p_false_pos=0.1), "n_trajectories": 5},
-    {"noise_model": NoiseModel(dephasing_rate=1.0, amp_sigma=0.2), "n_trajectories": 5},
+    {"noise_model": NoiseModel(temperature=100.0, amp_sigma=0.1, p_false_pos=0.1), "n_trajectories": 3},
+    {"noise_model": NoiseModel(dephasing_rate=1.0, amp_sigma=0.2), "n_trajectories": 3},
     {},
 ]
 

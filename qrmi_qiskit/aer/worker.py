@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker of the engine ``aer-simulator``: runs one job in a process that may be killed.
+
+It is imported once by the engine's host, which forks a process for each job; so everything heavy is imported
+here, and nothing that starts threads is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from qiskit.primitives import PrimitiveResult
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from qrmi_core import InputError, QiskitPrimitive, QRMIError, UnsupportedPayload, Work
+from qrmi_qiskit.aer.backend import Backends
+from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, SNAPSHOT, load_device
+from qrmi_qiskit.aer.estimating import estimate
+from qrmi_qiskit.aer.sampling import sample
+from qrmi_qiskit.aer.seeds import pub_seed, task_seed
+from qrmi_qiskit.aer.simulator import Simulator
+from qrmi_qiskit.codec import decode_params, encode_result
+
+__all__ = ["run"]
+
+
+def run(work: Work) -> bytes:
+    """Run a job of an IBM primitive and return its result in IBM's typed JSON.
+
+    Raises:
+        QRMIError: the job cannot be run or failed; says in which pub, and why.
+    """
+    payload = work.payload
+    if not isinstance(payload, QiskitPrimitive):
+        raise UnsupportedPayload(f"{work.resource} runs Qiskit primitives, not {type(payload).__name__}")
+    pubs, options = decode_params(payload.program_id, payload.parameters, max_decompressed=work.limits.decompressed)
+    if (options.get("simulator") or {}).get("noise_model"):
+        raise InputError(
+            f"options.simulator.noise_model is not taken: the noise of {work.resource} is that of its snapshot; "
+            f"aer_{IDEAL} has none"
+        )
+    seed = task_seed(options, work.seed)
+    simulator = Simulator(work.resource, work.settings.get(METHOD) or METHODS[0], work.limits)
+    device = load_device(work.resource, work.settings.get(SNAPSHOT) or IDEAL, work.limits)
+    backends = Backends(device, simulator)
+    results = []
+    for index, pub in enumerate(pubs):
+        with _pub(index):
+            of_pub = pub_seed(seed, index)
+            results.append(
+                sample(backends, pub, of_pub) if isinstance(pub, SamplerPub) else estimate(backends, pub, of_pub)
+            )
+    return encode_result(PrimitiveResult(results, metadata={"version": 2}))
+
+
+@contextlib.contextmanager
+def _pub(index: int) -> Iterator[None]:
+    """Say in which pub the mistake is."""
+    try:
+        yield
+    except QRMIError as error:
+        raise type(error)(f"pub {index}: {error}", resource=error.resource) from error

@@ -10,9 +10,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["note", "print_json", "print_table", "print_text", "waiting"]
+from qrmi_core.errors import ResourceNotFound
+
+if TYPE_CHECKING:
+    from qrmi_core.service import ListedResource, QRMIService
+
+__all__ = ["find", "note", "print_json", "print_table", "print_text", "waiting"]
 
 
 def print_text(text: str) -> None:
@@ -50,6 +55,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def find(service: QRMIService, name: str) -> ListedResource:
+    """The resource of that name; where there is none, say first which drivers are broken: it may be theirs."""
+    try:
+        return service.listed(name)
+    except ResourceNotFound:
+        for problem in service.problems:
+            note(str(problem))
+        raise
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qrmi_core.cli.options import Config, Json
-from qrmi_core.cli.output import note, print_json, print_table, print_text, waiting
+from qrmi_core.cli.output import find, note, print_json, print_table, print_text, waiting
 
 if TYPE_CHECKING:
     from qrmi_core.cli.probe import Answer
@@ -48,7 +48,7 @@ def target(name: Annotated[str, typer.Argument(metavar="NAME", help="The QPU.")]
     """
     from qrmi_core.service import QRMIService
 
-    resource = QRMIService(config).resource(name)
+    resource = find(QRMIService(config), name).resource
     with waiting(f"Asking {name} for its target"):
         text = resource.target().value
     print_text(text)
@@ -64,7 +64,7 @@ def status(
     from qrmi_core.service import QRMIService
 
     service = QRMIService(config)
-    entries = service.listing() if name is None else [service.listed(name)]
+    entries = service.listing() if name is None else [find(service, name)]
     with waiting("Asking for the status"):
         answers = ask(entries)
     if name is not None and answers[0].error is not None:

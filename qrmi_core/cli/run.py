@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qrmi_core.cli.output import note, waiting
+from qrmi_core.cli.output import find, note, waiting
 from qrmi_core.errors import InputError, ReleaseIncomplete
 
 if TYPE_CHECKING:
     from qrmi_core.cli.signals import Signals
     from qrmi_core.leases import Lease, Leases
+    from qrmi_core.resource import QuantumResource
     from qrmi_core.service import QRMIService
 
 __all__ = ["add_to"]
@@ -93,7 +94,7 @@ def _allocation(names: Sequence[str], config: Path | None, signals: Signals) -> 
     elif service.in_job:
         yield _part_of_job(service, names)
     elif names:
-        with _lease(service, names, signals) as lease:
+        with _lease([find(service, name).resource for name in names], signals) as lease:
             yield _environment(service, lease)
     else:
         raise InputError("which QPU? This is no job that has one: add --qpu=NAME; `qrmi resources` lists the names")
@@ -106,31 +107,33 @@ def _part_of_job(service: QRMIService, names: Sequence[str]) -> Mapping[str, str
     job = read_job()
     if job is None:
         return child_environment()
-    chosen = {service.listed(name).name for name in names}
+    chosen = {find(service, name).name for name in names}
     resources = tuple(resource for resource in job.resources if resource.name in chosen)
     return child_environment(write_job(replace(job, resources=resources)))
 
 
 @contextlib.contextmanager
-def _lease(service: QRMIService, names: Sequence[str], signals: Signals) -> Iterator[Lease]:
+def _lease(resources: Sequence[QuantumResource], signals: Signals) -> Iterator[Lease]:
     from qrmi_core.leases import Leases, MemoryJournal
 
-    resources = [service.resource(name) for name in names]
-    leases = Leases(MemoryJournal())
-    with waiting(f"Acquiring {', '.join(names)}"):
-        lease = leases.grant(resources)
+    names = ", ".join(resource.name for resource in resources)
+    journal = MemoryJournal()
+    leases = Leases(journal)
     try:
+        with waiting(f"Acquiring {names}"):
+            lease = leases.grant(resources)
         yield lease
     finally:
         signals.collect()
-        with waiting(f"Giving back {', '.join(names)}"):
-            _release(leases, lease)
+        for record in journal.live():
+            with waiting(f"Giving back {names}"):
+                _release(leases, record.id)
 
 
-def _release(leases: Leases, lease: Lease) -> None:
+def _release(leases: Leases, lease_id: str) -> None:
     for attempt in range(RELEASE_ATTEMPTS):
         try:
-            leases.release(lease.id)
+            leases.release(lease_id)
         except ReleaseIncomplete as error:
             if attempt == RELEASE_ATTEMPTS - 1:
                 note(str(error))

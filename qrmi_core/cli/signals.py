@@ -30,8 +30,8 @@ class Stopped(BaseException):
 class Signals:
     """The signals that this process is sent.
 
-    At first those that ask it to end raise :class:`Stopped`, wherever it is; after :meth:`collect` every signal
-    waits for :meth:`next` instead and interrupts nothing. Signals that were ignored before (nohup) stay ignored.
+    The first that asks it to end raises :class:`Stopped`, wherever it is. After that, and after :meth:`collect`,
+    signals wait for :meth:`next` and interrupt nothing. Those that were ignored before (nohup) stay ignored.
     """
 
     def __enter__(self) -> Self:
@@ -58,6 +58,7 @@ class Signals:
         if self._collecting:
             self._received.append(number)
         elif number in ENDING:
+            self._collecting = True
             raise Stopped(number)
         elif number == signal.SIGTSTP:
             self.stop_as_asked(os.getpid())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qrmi_core.cli.options import Config
-from qrmi_core.cli.output import note, waiting
+from qrmi_core.cli.output import find, note, waiting
 from qrmi_core.errors import InputError, QRMIError, TaskCancelled, UnsupportedFunction
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run(
     payload = read_payload(payload_file)
     try:
         with Signals() as signals, _destination(output) as write:
-            write(_run_to_the_end(QRMIService(config).resource(name), payload, signals))
+            write(_run_to_the_end(find(QRMIService(config), name).resource, payload, signals))
     except TaskCancelled as error:
         note(str(error))
         raise typer.Exit(CANCELLED) from None

@@ -25,7 +25,8 @@ class Watched(TinyEngine):
 
     @classmethod
     def embedded(cls) -> Mapping[str, Mapping[str, str]]:
-        return {"watched": {}, "slow_to_acquire": {}, "refusing": {}, "not_released": {}, "offline": {}}
+        names = ("watched", "slow_to_acquire", "slow_to_release", "refusing", "not_released", "offline")
+        return {name: {} for name in names}
 
     @classmethod
     def from_environment(cls, name: str, values: Mapping[str, str], context: JobContext) -> Watched:
@@ -47,3 +48,6 @@ class Watched(TinyEngine):
         if self.name == "not_released":
             raise ResourceUnavailable("the vendor does not answer")
         super().release(acquisition_token)
+        if self.name == "slow_to_release":
+            time.sleep(1)
+            record(f"released {self.name}")

@@ -66,6 +66,14 @@ def test_a_broken_plug_in_is_told_and_hides_nothing(site: Site) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("command", [["target", "gone"], ["status", "gone"], ["run", "--qpu=gone", "--", "true"]])
+def test_a_broken_plug_in_is_told_where_a_name_is_not_found(site: Site, command: list[str]) -> None:
+    site.add_plug_in("broken-simulator", "no_such_module:Engine")
+    done = site.qrmi(*command)
+    assert done.returncode == 2
+    assert re.match(r"qrmi: the driver for broken-simulator cannot be loaded.*\nqrmi: .*no QPU named gone", done.stderr)
+
+
 def test_the_target_is_the_vendors_json(site: Site) -> None:
     assert site.qrmi("target", "tiny").stdout == '{"configuration": {"n_qubits": 2, "simulator": true}}\n'
 
@@ -142,7 +150,7 @@ def test_check_is_content_with_what_is_right(site: Site) -> None:
 
 def test_check_lists_built_in_simulators_with_the_same_answer_once(site: Site) -> None:
     text = site.qrmi("check").stdout
-    assert re.search(r"^watched and 3 more +watched +fine$", text, re.MULTILINE)
+    assert re.search(r"^watched and 4 more +watched +fine$", text, re.MULTILINE)
     assert re.search(r"^offline +watched +not installed .*needs no_such_package", text, re.MULTILINE)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 import pytest
 from cli_site import Site
 
+from qrmi_core.polling import wait_until
+
 SECONDS = 30.0
 CTRL_C = "\x03"
 CTRL_Z = "\x1a"
@@ -56,6 +58,11 @@ class Shell:
             self._seen += os.read(self._terminal, 65536).decode()
         self._seen = self._seen[found.end() :]
         return found.group()
+
+    def foreground(self) -> None:
+        """Type `fg` and wait until the shell has given the terminal away."""
+        self.type("fg\n")
+        assert wait_until(lambda: os.tcgetpgrp(self._terminal) != self.pid, timeout=SECONDS)
 
     def close(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -106,8 +113,8 @@ def test_bg_lets_the_program_go_on_while_the_shell_has_the_terminal(site: Site, 
     shell.expect("program: continued")
     shell.type("echo alive $((6 * 7))\n")
     shell.expect("alive 42")
-    shell.type("fg\n")
-    shell.expect(r"fg\r\nqrmi run")
+    shell.expect("prompt> ")
+    shell.foreground()
     shell.type(CTRL_C)
     shell.expect("program: interrupted")
     shell.expect("prompt> ")
@@ -115,8 +122,7 @@ def test_bg_lets_the_program_go_on_while_the_shell_has_the_terminal(site: Site, 
 
 def test_a_program_that_began_behind_can_be_brought_to_the_front(site: Site, shell: Shell) -> None:
     run(site, shell, behind=True)
-    shell.type("fg\n")
-    shell.expect(r"fg\r\nqrmi run")
+    shell.foreground()
     shell.type(CTRL_C)
     shell.expect("program: interrupted")
     shell.expect("prompt> ")
@@ -127,8 +133,8 @@ def test_a_program_behind_that_reads_waits_for_the_terminal(shell: Shell) -> Non
     shell.expect("prompt> ")
     shell.type("until jobs -s | grep -q sed; do sleep 0.1; done; echo stopped $((6 * 7))\n")
     shell.expect("stopped 42")
-    shell.type("fg\n")
-    shell.expect(r"fg\r\nqrmi run.*\n")
+    shell.expect("prompt> ")
+    shell.foreground()
     shell.type("it was typed\n")
     shell.expect("it was read")
     shell.expect("prompt> ")
@@ -138,8 +144,7 @@ def test_a_program_in_front_can_read_after_it_was_behind(site: Site, shell: Shel
     program = site.script("print('program: begins', flush=True); import time; time.sleep(1); print(input()[::-1])")
     shell.type(f"qrmi run --qpu=tiny -- {sys.executable} {program} &\n")
     shell.expect("program: begins")
-    shell.type("fg\n")
-    shell.expect(r"fg\r\nqrmi run.*\n")
+    shell.foreground()
     shell.type("sdrawkcab\n")
     shell.expect("backwards")
     shell.expect("prompt> ")

@@ -52,13 +52,12 @@ def decode_configuration(
 
 
 def _adapt(options: dict[str, Any], chosen: Emulator) -> None:
-    """Take out what only other emulators understand, and let files and missing GPUs alone."""
+    """Take out what only other emulators understand, files, and GPUs that are not there."""
+    gpus = options.pop("num_gpus_to_use", None)
     dropped = options.keys() & (foreign_options(chosen.device_type) | _FILE_OPTIONS)
     for name in sorted(dropped):
-        value = options.pop(name)
-        if name != "num_gpus_to_use":
-            _log.warning("option %s=%r has no effect with %s here", name, value, chosen.device_type)
+        _log.warning("option %s=%r has no effect with %s here", name, options.pop(name), chosen.device_type)
     if "gpu" in chosen.options:
-        wanted = options.get("gpu") is not False
-        options["gpu"] = wanted and bool(importlib.import_module("torch").cuda.is_available())
+        refused = options.get("gpu", gpus) == 0  # False, or no GPU of several
+        options["gpu"] = not refused and bool(importlib.import_module("torch").cuda.is_available())
         options.setdefault("log_level", logging.WARNING)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,10 +57,11 @@ def is_file(device: str) -> bool:
     return "/" in device or device.endswith(".json")
 
 
-def device_json(settings: Mapping[str, str], resource: str) -> bytes:
+def device_json(settings: Mapping[str, str], resource: str, kept: Path | None = None) -> bytes:
     """The abstract representation of the device that an engine stands for.
 
-    Imports Pulser, unless the device comes from a file.
+    Importing Pulser to ask for one of its devices takes seconds, so what it says is kept in the directory ``kept``, for
+    each version of Pulser.
 
     Raises:
         ResourceUnavailable: there is no such device, or it is a virtual one, which takes no QPU's programs.
@@ -70,8 +74,7 @@ def device_json(settings: Mapping[str, str], resource: str) -> bytes:
                 f"was expected",
                 resource=resource,
             )
-        text: str = getattr(importlib.import_module("pulser.devices"), device).to_abstract_repr()
-        return text.encode()
+        return _of_pulser(device) if kept is None else _kept(device, kept)
     try:
         data = Path(device).expanduser().read_bytes()
         described = decode(data, file=device)
@@ -87,4 +90,24 @@ def device_json(settings: Mapping[str, str], resource: str) -> bytes:
             f"(VirtualDevice has no physical limits; run those with RemoteEmuFreeBackend on any engine)",
             resource=resource,
         )
+    return data
+
+
+def _of_pulser(device: str) -> bytes:
+    text: str = getattr(importlib.import_module("pulser.devices"), device).to_abstract_repr()
+    return text.encode()
+
+
+def _kept(device: str, directory: Path) -> bytes:
+    file = directory / f"{device}-{importlib.metadata.version('pulser-core')}.json"
+    with contextlib.suppress(OSError, ConfigurationError):
+        data = file.read_bytes()
+        if decode(data)["name"] == device:
+            return data
+    data = _of_pulser(device)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    with contextlib.suppress(OSError):  # it is only slower without
+        directory.mkdir(mode=0o700, exist_ok=True)
+        draft.write_bytes(data)
+        draft.replace(file)
     return data

@@ -6,6 +6,7 @@ Nothing here imports Pulser: the command line lists engines in a fraction of the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from qrmi_core import (
     Payload,
     PulserBatch,
     PulserJob,
+    ResourceUnavailable,
     Target,
     Variable,
 )
@@ -66,9 +68,11 @@ class PulserSimulator(EngineResource):
         return cls(name, settings, context)
 
     def target(self) -> Target:
-        """The abstract representation of the device, as JSON; imports Pulser unless the device is a file's."""
+        """The abstract representation of the device, as JSON."""
         self._require_packages()
-        return Target(device_json(self.settings, self.name))
+        with contextlib.suppress(ResourceUnavailable):  # a device can be told without a spool, only more slowly
+            self._spool.prepare()
+        return Target(device_json(self.settings, self.name, kept=self._spool.root / "devices"))
 
     def metadata(self) -> dict[str, str]:
         return {"device": self.settings.get(DEVICE) or DEFAULT, "simulator": "true"}

@@ -115,6 +115,22 @@ def test_listing_it_imports_no_pulser() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_its_target_needs_pulser_once(spool: Path) -> None:
+    code = (
+        "import sys; from qrmi_core import QRMIService\n"
+        "print(QRMIService().resource('pulser_analog').target().json()['name'], 'pulser' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    resource = engine(QRMI_PULSER_DEVICE="AnalogDevice")
+    expected = resource.target()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["AnalogDevice", "False"]
+    (kept,) = (spool / "devices").glob("AnalogDevice-*.json")
+    kept.write_text("{")
+    assert resource.target() == expected
+    assert kept.read_bytes() == expected.data
+
+
 def test_it_runs_nothing_but_pulser_batches(resource: PulserSimulator) -> None:
     with pytest.raises(UnsupportedPayload, match="takes PulserBatch, not QiskitPrimitive"):
         resource.submit(QiskitPrimitive("sampler", b"{}"))

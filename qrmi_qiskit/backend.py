@@ -143,8 +143,7 @@ class QRMIBackend(BackendV2):  # type: ignore[misc]
     @property
     def simulator(self) -> bool:
         """True where nothing quantum is behind the backend."""
-        told = self._resource.metadata().get("simulator") if self._resource else None
-        return bool(self.configuration().to_dict().get("simulator")) if told is None else told == "true"
+        return bool(self.document.configuration.get("simulator"))
 
     @property
     def max_shots(self) -> int | None:

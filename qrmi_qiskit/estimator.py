@@ -14,7 +14,7 @@ from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.codec import encode_estimator
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import EstimatorOptions
-from qrmi_qiskit.primitive import backend_of, options_of, warn_of_options_without_effect
+from qrmi_qiskit.primitive import backend_of, check_options, options_of
 from qrmi_qiskit.pubs import estimator_pubs, precision_of
 
 __all__ = ["EstimatorV2"]
@@ -79,7 +79,7 @@ class EstimatorV2(BaseEstimatorV2):  # type: ignore[misc]
         complete = estimator_pubs(pubs, precision, default)
         for index, pub in enumerate(complete):
             backend.check(pub.circuit, f"pub {index}")
-        warn_of_options_without_effect(options, backend)
+        check_options(options, backend)
         program = options.program_options()
         parameters = encode_estimator(complete, options=program, resilience_level=options.resilience_level)
         task = backend.submit(QiskitPrimitive("estimator", parameters))

@@ -13,7 +13,7 @@ from qrmi_core import InputError, QRMIWarning, QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.options import PrimitiveOptions
 
-__all__ = ["backend_of", "options_of", "warn_of_options_without_effect"]
+__all__ = ["backend_of", "check_options", "options_of"]
 
 Options = TypeVar("Options", bound=PrimitiveOptions)
 
@@ -54,9 +54,18 @@ def options_of(kind: type[Options], options: Options | Mapping[str, Any] | None)
     raise InputError(f"options are a {kind.__name__} or a dictionary, not {options!r} ({type(options).__name__})")
 
 
-def warn_of_options_without_effect(options: PrimitiveOptions, backend: QRMIBackend) -> None:
-    """Warn once, naming every option that was set and changes nothing on this backend."""
+def check_options(options: PrimitiveOptions, backend: QRMIBackend) -> None:
+    """Warn once, naming every option that was set and changes nothing on this backend.
+
+    Raises:
+        InputError: an option would change the result into something else than was asked for.
+    """
     on_simulator = backend.simulator
+    if options.simulator.noise_model is not None:
+        raise InputError(
+            f"options.simulator.noise_model: {backend.name} has its own noise; "
+            f"of the embedded simulators aer_ideal has none and the others have their device's"
+        )
     idle = [
         name
         for name, value in options.flattened().items()

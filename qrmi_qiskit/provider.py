@@ -50,6 +50,7 @@ class QRMIProvider:
             NoQPUError, JobEnvironmentError, ConfigurationError: see :class:`~qrmi_core.QRMIService`.
         """
         self._service = service or QRMIService()
+        self._configurations: dict[str, Mapping[str, Any]] = {}
 
     def backend(self, name: str | None = None, *, use_fractional_gates: bool | None = False) -> QRMIBackend:
         """The backend of that name; without a name the only one.
@@ -84,7 +85,7 @@ class QRMIProvider:
     ) -> list[QRMIBackend]:
         """The backends that meet all criteria.
 
-        Targets and status are fetched only where a criterion needs them.
+        Targets and status are fetched only where a criterion needs them; configurations are remembered.
 
         Args:
             name: that backend alone.
@@ -101,11 +102,11 @@ class QRMIProvider:
         """
         wanted: list[Callable[[QRMIBackend], bool]] = []
         if min_num_qubits is not None:
-            wanted.append(lambda backend: backend.num_qubits >= min_num_qubits)
+            wanted.append(lambda backend: self._configuration(backend)["n_qubits"] >= min_num_qubits)
         if simulator is not None:
-            wanted.append(lambda backend: backend.simulator is simulator)
+            wanted.append(lambda backend: bool(self._configuration(backend).get("simulator")) is simulator)
         if dynamic_circuits is not None:
-            wanted.append(lambda backend: _is_dynamic(backend) is dynamic_circuits)
+            wanted.append(lambda backend: _is_dynamic(self._configuration(backend)) is dynamic_circuits)
         if operational is not None:
             wanted.append(lambda backend: backend.status().operational is operational)
         if filters is not None:
@@ -115,7 +116,7 @@ class QRMIProvider:
             for backend in self._all(name, use_fractional_gates=use_fractional_gates)
             if all(meets(backend) for meets in wanted)
         ]
-        return _with_attributes(found, attributes) if attributes else found
+        return self._with_attributes(found, attributes) if attributes else found
 
     def least_busy(
         self,
@@ -211,28 +212,33 @@ class QRMIProvider:
             if _runs_circuits(entry):
                 yield QRMIBackend(entry.resource, use_fractional_gates=use_fractional_gates)
 
+    def _configuration(self, backend: QRMIBackend) -> Mapping[str, Any]:
+        if backend.name not in self._configurations:
+            self._configurations[backend.name] = backend.configuration().to_dict()
+        return self._configurations[backend.name]
+
+    def _with_attributes(self, backends: list[QRMIBackend], attributes: Mapping[str, Any]) -> list[QRMIBackend]:
+        told = [(backend, {**self._configuration(backend), **backend.status().to_dict()}) for backend in backends]
+        known = {name for _, values in told for name in values}
+        for name in attributes:
+            if backends and name not in known:
+                near = difflib.get_close_matches(name, known, n=3)
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                raise InputError(f"no backend says anything of {name!r} in its configuration or status{hint}")
+        return [
+            backend for backend, values in told if all(values.get(name) == value for name, value in attributes.items())
+        ]
+
 
 def _runs_circuits(entry: ListedResource) -> bool:
     return entry.problem is None and QiskitPrimitive in entry.resource.takes
 
 
-def _is_dynamic(backend: QRMIBackend) -> bool:
+def _is_dynamic(configuration: Mapping[str, Any]) -> bool:
     """IBM's own filter looks for the feature, which newer devices no longer name though they have if_else."""
-    told = backend.configuration().to_dict()
-    return "dynamic_circuits" in (told.get("supported_features") or ()) or "if_else" in (
-        told.get("supported_instructions") or ()
-    )
-
-
-def _with_attributes(backends: list[QRMIBackend], attributes: Mapping[str, Any]) -> list[QRMIBackend]:
-    told = [(backend, {**backend.configuration().to_dict(), **backend.status().to_dict()}) for backend in backends]
-    known = {name for _, values in told for name in values}
-    for name in attributes:
-        if backends and name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise InputError(f"no backend says anything of {name!r} in its configuration or status{hint}")
-    return [backend for backend, values in told if all(values.get(name) == value for name, value in attributes.items())]
+    features = configuration.get("supported_features") or ()
+    instructions = configuration.get("supported_instructions") or ()
+    return "dynamic_circuits" in features or "if_else" in instructions
 
 
 def _fits(

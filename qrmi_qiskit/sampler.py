@@ -14,7 +14,7 @@ from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.codec import encode_sampler
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import SamplerOptions
-from qrmi_qiskit.primitive import backend_of, options_of, warn_of_options_without_effect
+from qrmi_qiskit.primitive import backend_of, check_options, options_of
 from qrmi_qiskit.pubs import sampler_pubs
 from qrmi_qiskit.validation import check_measured
 
@@ -80,7 +80,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         for index, pub in enumerate(complete):
             backend.check(pub.circuit, f"pub {index}")
             check_measured(pub.circuit, f"pub {index}")
-        warn_of_options_without_effect(options, backend)
+        check_options(options, backend)
         program = options.program_options()
         task = backend.submit(QiskitPrimitive("sampler", encode_sampler(complete, options=program)))
         return QRMIJob(task, backend, "sampler", {"pubs": complete, "options": program})

@@ -25,7 +25,7 @@ _MEGABYTE = 2**20
 _HEADROOM = 256 * _MEGABYTE
 """What Python, Aer's noise and the results need beside the states."""
 
-_INSUFFICIENT = re.compile(r"Insufficient memory to run circuit .* using the (\w+) simulator")
+_METHOD = re.compile(r"using the (\w+) simulator")
 _STATUS = re.compile(r"^ERROR:\s*|\[Experiment \d+\]\s*")
 
 
@@ -113,14 +113,16 @@ class Simulator:
     def _failure(self, result: Result, qubits: int) -> QRMIError:
         told = next((one.status for one in result.results if not one.success), result.status)
         text = _STATUS.sub("", str(told)).strip()
-        if insufficient := _INSUFFICIENT.search(text):
-            return self._too_large(insufficient[1], qubits)
+        if "memory" in text:
+            named = _METHOD.search(text)
+            return self._too_large(named[1] if named else self.method, qubits)
         if "invalid" in text or "unknown" in text or "not supported" in text:
             return InputError(f"Aer cannot run the circuit: {text}", resource=self.resource)
         return QRMIError(f"Aer failed: {text}", resource=self.resource)
 
     def _too_large(self, method: str, qubits: int) -> LimitExceeded:
-        needed, kind = _amount(_state_bytes(method, qubits)), method.replace("_", " ")
+        needed = _amount(_state_bytes(method, qubits))
+        kind = "density matrix" if method == "density_matrix" else "statevector"
         return LimitExceeded(
             f"the circuit uses {qubits} qubits, which take {needed} as a {kind}, and {self.resource} allows "
             f"{_amount(self.state_bytes)}: use fewer qubits, set QRMI_AER_METHOD=matrix_product_state, "

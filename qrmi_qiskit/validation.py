@@ -139,8 +139,8 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _measures(block: QuantumCircuit) -> bool:
-    return any(
-        instruction.name == "measure"
-        or (instruction.name in CONTROL_FLOW_OP_NAMES and any(map(_measures, instruction.operation.blocks)))
-        for instruction in block.data
-    )
+    operations = block.count_ops()
+    if "measure" in operations or CONTROL_FLOW_OP_NAMES.isdisjoint(operations):
+        return "measure" in operations
+    bodies = (each.operation.blocks for each in block.data if each.name in CONTROL_FLOW_OP_NAMES)
+    return any(_measures(body) for blocks in bodies for body in blocks)

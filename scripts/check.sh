@@ -14,7 +14,7 @@ check() {
 check format ruff format --check .
 check lint ruff check .
 check licences python scripts/check_licences.py
-check imports lint-imports --no-cache
+check imports lint-imports --no-cache --no-logo
 check dependencies deptry .
 check types mypy
 check distribution python scripts/check_distribution.py bare qiskit pulser ibm-system gateway

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from qrmi_qiskit.aer.engine import AerSimulator
 
 from qrmi_core import errors
 from qrmi_core.engines.limits import ENGINE_VARIABLES
 from qrmi_pulser.engine import PulserSimulator
+from qrmi_qiskit.aer.engine import AerSimulator
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

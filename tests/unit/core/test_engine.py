@@ -314,7 +314,9 @@ def test_missing_packages_are_named_before_anything_is_started(monkeypatch: pyte
 
 
 def test_a_payload_of_the_wrong_kind_is_refused(tiny: TinyEngine) -> None:
-    with pytest.raises(UnsupportedPayload, match=r"tiny \(tiny-simulator\) takes QiskitPrimitive or PulserBatch, not IQMServer"):
+    with pytest.raises(
+        UnsupportedPayload, match=r"tiny \(tiny-simulator\) takes QiskitPrimitive or PulserBatch, not IQMServer"
+    ):
         tiny.submit(IQMServer(b"{}", "circuit"))
 
 

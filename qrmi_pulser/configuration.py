@@ -6,13 +6,12 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pulser.backend import BitStrings, EmulationConfig
 
-from qrmi_core import InputError
 from qrmi_pulser.emulators import Emulator, foreign_options
-from qrmi_pulser.reading import first_line
+from qrmi_pulser.reading import refusing
 
 if TYPE_CHECKING:
     from pulser.backend import EmulatorBackend
@@ -38,17 +37,12 @@ def decode_configuration(
     """
     if data is None:
         data = EmulationConfig(observables=[BitStrings()]).to_abstract_repr(skip_validation=True).encode()
-    try:
+    with refusing(f"the emulation configuration cannot be used by {chosen.device_type}"):
         options = json.loads(data)
         _adapt(options, chosen)
         if runs is not None:
             options["default_num_shots"] = runs
-        config: EmulationConfig[Any] = backend.config_type.from_abstract_repr(json.dumps(options))
-    except Exception as error:
-        raise InputError(
-            f"the emulation configuration cannot be used by {chosen.device_type}: {first_line(error)}"
-        ) from error
-    return config
+        return cast("EmulationConfig[Any]", backend.config_type.from_abstract_repr(json.dumps(options)))
 
 
 def _adapt(options: dict[str, Any], chosen: Emulator) -> None:

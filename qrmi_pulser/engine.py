@@ -37,10 +37,12 @@ class PulserSimulator(EngineResource):
     """A Pulser device, emulated by pulser-simulation (qutip).
 
     Programs for a QPU (no device type) run on the device that ``QRMI_PULSER_DEVICE`` names, with its noise if it has
-    any, and give bitstrings. What that device lacks is refused: AnalogDevice, the default, has one global Rydberg
-    channel with an EOM, so no XY, no local or digital channels, no detuning map and no SLM mask. Programs for
-    an emulator (``EMU_FREE``; ``EMU_SV`` and ``EMU_MPS`` where emu-sv and emu-mps are installed) may use any device,
-    virtual ones too, and give every observable.
+    any, and give bitstrings. Pulses act as programmed, not as a modulator of limited bandwidth would shape them. What
+    that device lacks is refused: AnalogDevice, the default, has one global Rydberg channel with an EOM, so no XY, no
+    local or digital channels, no detuning map and no SLM mask.
+
+    Programs for an emulator (``EMU_FREE``; ``EMU_SV`` and ``EMU_MPS`` where emu-sv and emu-mps are installed) may use
+    any device, virtual ones too, and give every observable.
     """
 
     type = "pulser-simulator"

@@ -1,11 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an error of Pulser says, without the schemas and documents that validation errors print."""
+"""Errors of Pulser in one line, without the schemas and documents that validation errors print."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["first_line"]
+from qrmi_core import InputError, QRMIError
+
+__all__ = ["first_line", "refusing"]
+
+
+@contextlib.contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Whatever Pulser raises inside becomes an InputError that begins with ``what``."""
+    try:
+        yield
+    except (QRMIError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"{what}: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:

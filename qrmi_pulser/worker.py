@@ -17,17 +17,17 @@ from typing import Any, Literal, cast
 import numpy as np
 import pulser_simulation
 from pulser import Sequence
-from pulser.backend import BitStrings, Results
+from pulser.backend import BitStrings, EmulationConfig, Results
 from pulser.backend.abc import EmulatorBackend
 from pulser.devices import Device
-from pulser.json.abstract_repr.deserializer import deserialize_device
 
 from qrmi_core import InputError, LimitExceeded, Limits, PulserBatch, PulserJob, Work
 from qrmi_pulser.configuration import decode_configuration
 from qrmi_pulser.device_json import device_json
+from qrmi_pulser.devices import device as read_device
 from qrmi_pulser.emulators import emulator
 from qrmi_pulser.estimate import check_size
-from qrmi_pulser.reading import first_line
+from qrmi_pulser.reading import refusing
 from qrmi_pulser.seeds import job_seed, seeded
 
 __all__ = ["run"]
@@ -49,16 +49,18 @@ def run(work: Work) -> bytes:
         InputError: the sequence, its variables or the configuration cannot be used; says why.
         LimitExceeded: it is larger than the engine allows.
     """
-    if not isinstance(work.payload, PulserBatch) or work.job is None:
+    payload, job = work.payload, work.job
+    if not isinstance(payload, PulserBatch) or job is None:
         raise InputError(f"{work.resource} runs jobs of Pulser batches only", resource=work.resource)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        sequence = _built(work.payload, work.job, work.limits)
+        sequence = _built(payload, job, work.limits)
         with seeded(job_seed(work.seed, work.task_id, work.job_id)):
-            if work.payload.device_type is None:
-                results = _run_as_device(sequence, work)
+            if payload.device_type is None:
+                results = _run_as_device(sequence, job.runs, work)
             else:
-                results = _run_as_emulator(sequence, work.payload.device_type, work)
+                config, backend = _emulation(sequence, payload.device_type, payload.configuration, job.runs, work)
+                results = cast("Results", backend(sequence, config=config).run())
     return json.dumps(
         {
             "counter": _final_counts(results),
@@ -75,29 +77,24 @@ def _built(payload: PulserBatch, job: PulserJob, limits: Limits) -> Sequence[Any
             f"sequence, variables and configuration have {size} bytes together and {limits.decompressed} are allowed "
             f"(QRMI_ENGINE_MAX_INPUT_MB)"
         )
-    try:
+    with refusing("the sequence cannot be read"):
         sequence = Sequence.from_abstract_repr(payload.sequence.decode())
-    except Exception as error:
-        raise InputError(f"the sequence cannot be read: {first_line(error)}") from error
     if not (sequence.is_parametrized() or sequence.is_register_mappable()):
         return sequence
-    try:
+    with refusing("the sequence cannot be built from the job's variables"):
         return sequence.build(**json.loads(job.variables or b"{}"))
-    except Exception as error:
-        raise InputError(f"the sequence cannot be built from the job's variables: {first_line(error)}") from error
 
 
-def _run_as_device(sequence: Sequence[Any], work: Work) -> Results:
+def _run_as_device(sequence: Sequence[Any], runs: int | None, work: Work) -> Results:
     """What a QPU gives: bitstrings of the resource's own device, with that device's noise if it has any."""
-    job = work.job
-    if job is None or job.runs is None or job.runs < 1:
+    if runs is None or runs < 1:
         raise InputError("a QPU needs the number of shots: give each job `runs` of 1 or more")
-    device = cast("Device", deserialize_device(device_json(work.settings, work.resource).decode()))
-    sequence = _on_device(sequence, device, job.runs)
+    device = cast("Device", read_device(device_json(work.settings, work.resource)))
+    sequence = _on_device(sequence, device, runs)
     basis = sequence.get_measurement_basis()
-    noise = sequence.device.noise_model
-    trajectories = 1 if noise is None else min(job.runs, TRAJECTORIES)
-    shots = -(-job.runs // trajectories)
+    noise = device.noise_model
+    trajectories = 1 if noise is None else min(runs, TRAJECTORIES)
+    shots = -(-runs // trajectories)
     _check_shots(shots * trajectories, work.limits)
     config = pulser_simulation.QutipConfig(
         observables=[BitStrings(evaluation_times=[1.0], num_shots=shots, one_state=ONE_STATE[basis])],
@@ -106,7 +103,7 @@ def _run_as_device(sequence: Sequence[Any], work: Work) -> Results:
     )
     check_size(sequence, "EMU_FREE", config, work.limits, work.resource)
     emulated = pulser_simulation.QutipBackendV2(sequence, config=config).run()
-    counts = _thinned(emulated.final_bitstrings, job.runs)
+    counts = _thinned(emulated.final_bitstrings, runs)
     return Results.from_final_bitstrings(emulated.atom_order, emulated.total_duration, counts)
 
 
@@ -119,40 +116,40 @@ def _on_device(sequence: Sequence[Any], device: Device, runs: int) -> Sequence[A
         )
     if device.max_runs is not None and runs > device.max_runs:
         raise LimitExceeded(f"{runs} runs were asked for and {device.name} takes {device.max_runs} at most")
-    try:
+    with refusing(f"{device.name} cannot run the sequence"):
         if sequence.device != device:
             sequence = sequence.with_new_device(device, strict=True)
         EmulatorBackend.validate_sequence(sequence, mimic_qpu=True)
-        return _measured(sequence)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{device.name} cannot run the sequence: {first_line(error)}") from error
+    return _measured(sequence)
 
 
 def _measured(sequence: Sequence[Any]) -> Sequence[Any]:
     if not sequence.is_measured():
         bases = sequence.get_addressed_bases()
         if len(bases) != 1:
-            raise ValueError(f"it addresses the bases {', '.join(bases)}: end it with measure(basis)")
+            raise InputError(f"the sequence addresses the bases {', '.join(bases)}: end it with measure(basis)")
         sequence.measure(bases[0])
     return sequence
 
 
-def _run_as_emulator(sequence: Sequence[Any], device_type: str, work: Work) -> Results:
-    """Run on the emulator that the device type names, with the user's configuration."""
+def _emulation(
+    sequence: Sequence[Any], device_type: str, configuration: bytes | None, runs: int | None, work: Work
+) -> tuple[EmulationConfig[Any], type[EmulatorBackend]]:
+    """The emulator that the device type names, and the user's configuration for it, within the limits."""
     chosen = emulator(device_type, work.resource)
     backend: type[EmulatorBackend] = getattr(importlib.import_module(chosen.module), chosen.backend)
     if chosen.extra == "emulators":
         importlib.import_module("torch").set_num_threads(work.limits.threads)
-    runs = work.job.runs if work.job else None
-    config = decode_configuration(work.payload.configuration, backend, chosen, runs)  # type: ignore[union-attr]
-    sampled = [observable for observable in config.observables if isinstance(observable, BitStrings)]
-    for observable in sampled:
-        shots = observable._num_shots or config.default_num_shots  # noqa: SLF001  the property warns when it is None
-        _check_shots(shots * config.n_trajectories, work.limits)
-        if observable.one_state is None and sequence.is_measured() and len(sequence.get_addressed_states()) > 2:
-            observable.one_state = ONE_STATE[sequence.get_measurement_basis()]
+    config = decode_configuration(configuration, backend, chosen, runs)
+    levels = len(sequence.get_addressed_states())
+    for observable in config.observables:
+        if isinstance(observable, BitStrings):
+            shots = observable._num_shots or config.default_num_shots  # noqa: SLF001  the property warns of None
+            _check_shots(shots * config.n_trajectories, work.limits)
+            if observable.one_state is None and levels > 2 and sequence.is_measured():
+                observable.one_state = ONE_STATE[sequence.get_measurement_basis()]
     check_size(sequence, device_type, config, work.limits, work.resource)
-    return cast("Results", backend(sequence, config=config).run())
+    return config, backend
 
 
 def _check_shots(shots: int, limits: Limits) -> None:

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from qrmi_core import JobContext
 from qrmi_pulser import QRMIConnection
 from qrmi_pulser.engine import PulserSimulator
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SEED = "20261122"
-
-
-def engine(name: str = "atoms", **settings: str) -> PulserSimulator:
-    return PulserSimulator.from_environment(name, {"QRMI_ENGINE_SEED": SEED, **settings}, JobContext())
+from pulser_programs import engine
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 from pasqal_cloud import RemoteEmuFreeBackend
-from programs import PI_NS, PI_OMEGA, long_running, rabi
 from pulser import Pulse, QPUBackend, Sequence
 from pulser.backend import BitStrings, EmulationConfig
 from pulser.backend.remote import BatchStatus, JobStatus, RemoteResultsError
 from pulser.devices import MockDevice
 from pulser.register.register_layout import RegisterLayout
+from pulser_programs import PI_NS, PI_OMEGA, long_running, rabi
 
 from qrmi_core import BatchResource, InputError, TaskInfo, TaskNotFound, TaskStatus
-from qrmi_pulser import QRMIConnection
+from qrmi_pulser import QRMIConnection, progress
 from qrmi_pulser.progress import batch_status, job_status
 
 BATCH_OF_NO_ONE = "0" * 32
@@ -103,8 +103,8 @@ def test_one_job_fails_and_the_others_keep_their_results(
         # Only the engine knows, from the sequence that it builds, that this is too much for it.
         more = backend.run([placed(24), placed(2)], wait=True)
     assert more.get_batch_status() is BatchStatus.DONE
-    progress = connection._query_job_progress(more.batch_id)
-    assert [status for status, _ in progress.values()] == [JobStatus.DONE, JobStatus.ERROR, JobStatus.DONE]
+    statuses = [status for status, _ in connection._query_job_progress(more.batch_id).values()]
+    assert statuses == [JobStatus.DONE, JobStatus.ERROR, JobStatus.DONE]
     assert list(more.get_available_results()) == [more.job_ids[1]]
     assert sum(results[0].final_bitstrings.values()) == 1000
     with pytest.raises(RemoteResultsError, match="get_available_results") as refused:
@@ -124,7 +124,7 @@ def test_cancelling_a_batch(connection: QRMIConnection, caplog: pytest.LogCaptur
     start = time.monotonic()
     connection.cancel_batch(results.batch_id)
     assert results.get_batch_status() is BatchStatus.CANCELED
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3
     assert {status for status, _ in connection._query_job_progress(results.batch_id).values()} == {JobStatus.CANCELED}
     with pytest.raises(RemoteResultsError) as refused:
         results.results  # noqa: B018
@@ -158,7 +158,7 @@ def test_unknown_batches_and_jobs(connection: QRMIConnection) -> None:
 SUBMIT = """
 import sys
 from pulser import Pulse, QPUBackend, Register, Sequence
-from qrmi_pulser import QRMIConnection
+from qrmi_pulser import QRMIConnection, progress
 connection = QRMIConnection()
 device = connection.fetch_available_devices()["pulser_analog"]
 sequence = Sequence(Register({"left": (-10, 0), "right": (10, 0)}).with_automatic_layout(device), device)
@@ -171,7 +171,7 @@ print(QPUBackend(sequence, connection).run(jobs).batch_id)
 
 FETCH = """
 import sys
-from qrmi_pulser import QRMIConnection
+from qrmi_pulser import QRMIConnection, progress
 connection = QRMIConnection("pulser_analog")
 connection.resource.task(sys.argv[1]).wait(60)
 for result in connection.get_results(sys.argv[1]):
@@ -213,7 +213,8 @@ def test_asking_for_progress_in_a_loop_makes_few_calls(
     assert len(looks) <= 2 * (asked + 1)
 
 
-def test_an_ended_job_ends_the_wait(connection: QRMIConnection) -> None:
+def test_an_ended_job_ends_the_wait(connection: QRMIConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LONGEST_WAIT", 60.0)
     results = RemoteEmuFreeBackend(long_running(), connection).run([{}])
     connection._query_job_progress(results.batch_id)
     timer = threading.Timer(0.2, connection.cancel_batch, [results.batch_id])
@@ -222,16 +223,21 @@ def test_an_ended_job_ends_the_wait(connection: QRMIConnection) -> None:
     ((status, _),) = connection._query_job_progress(results.batch_id).values()
     timer.join()
     assert status is JobStatus.CANCELED
-    assert 0.1 < time.monotonic() - start < 0.9
+    assert 0.1 < time.monotonic() - start < 30
 
 
-def test_rare_questions_are_answered_at_once(connection: QRMIConnection) -> None:
+def test_rare_questions_are_answered_at_once(connection: QRMIConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+    batch_wait = connection.resource.batch_wait
+    monkeypatch.setattr(
+        connection.resource, "batch_wait", lambda *ids, **how: (waits.append(how), batch_wait(*ids, **how))[1]
+    )
+    monkeypatch.setattr(progress, "LONGEST_WAIT", 0.05)
     results = RemoteEmuFreeBackend(long_running(), connection).run([{}])
-    results.get_available_results()
-    time.sleep(1.05)
-    start = time.monotonic()
-    results.get_available_results()
-    assert time.monotonic() - start < 0.5
+    for _ in range(3):
+        results.get_available_results()
+        time.sleep(0.1)
+    assert waits == []
     connection.cancel_batch(results.batch_id)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import rabi
 from pulser.devices import AnalogDevice, DigitalAnalogDevice, MockDevice
+from pulser_programs import rabi
 
 from qrmi_core import ConfigurationError, Target
 from qrmi_pulser import device

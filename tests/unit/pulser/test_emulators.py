@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from pasqal_cloud import RemoteEmuFreeBackend, RemoteMPSBackend, RemoteSVBackend
-from programs import PI_OMEGA, assert_counts, five_sigma, rabi, register
 from pulser import NoiseModel, Pulse, QPUBackend, Sequence
 from pulser.backend import (
     BitStrings,
@@ -30,6 +29,7 @@ from pulser.backend import (
 from pulser.backend.remote import RemoteResultsError
 from pulser.devices import AnalogDevice, MockDevice
 from pulser.exceptions.serialization import AbstractReprError
+from pulser_programs import PI_OMEGA, assert_counts, five_sigma, rabi, register
 from pulser_simulation import QutipConfig
 from pulser_simulation.simulation import Solver
 

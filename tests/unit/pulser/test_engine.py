@@ -12,11 +12,10 @@ from typing import Any
 
 import pulser.devices
 import pytest
-from conftest import SEED, engine
-from programs import parametrised, rabi, register
 from pulser import NoiseModel, Pulse, Sequence
 from pulser.backend import BitStrings, EmulationConfig, Occupation
 from pulser.devices import AnalogDevice, Device, MockDevice
+from pulser_programs import SEED, engine, parametrised, rabi, register
 
 from qrmi_core import (
     InputError,

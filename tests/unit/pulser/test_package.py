@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import engine
+from pulser_programs import engine
 
 import qrmi_pulser
 from qrmi_core import (

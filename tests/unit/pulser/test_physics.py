@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 from pasqal_cloud import RemoteEmuFreeBackend
-from programs import PI_NS, PI_OMEGA, assert_counts, rabi, register
 from pulser import Pulse, QPUBackend, Register, Sequence
 from pulser.backend import BitStrings, EmulationConfig, Occupation, StateRepr
 from pulser.devices import AnalogDevice, DigitalAnalogDevice, MockDevice
 from pulser.register.weight_maps import DetuningMap
 from pulser.waveforms import ConstantWaveform
+from pulser_programs import PI_NS, PI_OMEGA, assert_counts, rabi, register
 
 from qrmi_pulser import QRMIConnection
 

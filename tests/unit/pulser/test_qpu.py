@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import engine
-from programs import PI_NS, PI_OMEGA, assert_counts, parametrised, rabi, register
 from pulser import NoiseModel, Pulse, QPUBackend, Register, Sequence
 from pulser.backend import BackendConfig, BitStrings, EmulationConfig
 from pulser.backend.remote import BatchStatus, JobStatus, RemoteResultsError
 from pulser.devices import AnalogDevice, DigitalAnalogDevice, MockDevice
+from pulser_programs import PI_NS, PI_OMEGA, assert_counts, engine, parametrised, rabi, register
 
 from qrmi_core import InputError, PulserBatch, PulserJob, QRMIWarning, TaskFailed
 from qrmi_pulser import QRMIConnection, device
@@ -235,7 +234,7 @@ def test_the_device_checks_what_reaches_it_without_a_connection(connection: QRMI
     task = engine("digital", QRMI_PULSER_DEVICE="DigitalAnalogDevice").submit(
         PulserBatch(two_bases.to_abstract_repr().encode(), (PulserJob(10),))
     )
-    with pytest.raises(TaskFailed, match=r"it addresses the bases .*: end it with measure\(basis\)"):
+    with pytest.raises(TaskFailed, match=r"the sequence addresses the bases .*: end it with measure\(basis\)"):
         task.result(timeout=60)
 
 

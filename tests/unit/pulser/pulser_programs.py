@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sequences that several tests run."""
+"""Sequences that several tests run, and engines with a seed to run them on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from typing import Any
 from pulser import Pulse, Register, Sequence
 from pulser.devices import AnalogDevice, MockDevice
 
+from qrmi_core import JobContext
+from qrmi_pulser.engine import PulserSimulator
+
+SEED = "20261122"
 PI_NS = 500
 PI_OMEGA = math.pi / PI_NS * 1000
+
+
+def engine(name: str = "atoms", **settings: str) -> PulserSimulator:
+    return PulserSimulator.from_environment(name, {"QRMI_ENGINE_SEED": SEED, **settings}, JobContext())
 
 
 def five_sigma(shots: int, share: float) -> float:

@@ -44,8 +44,8 @@ def load_array(value: object, expander: Expander) -> NDArray[Any]:
     try:
         read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
         shape, fortran, dtype = read_header(stream)
-    except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError) as error:
-        raise ValueError(f"it is not a file in npy format 1.0 or 2.0 ({error})") from error
+    except Exception as error:  # NumPy evaluates the header as Python and passes on what that raises
+        raise ValueError(f"it is not a file in npy format 1.0 or 2.0 ({type(error).__name__}: {error})") from error
     if dtype.kind not in _KINDS:
         raise ValueError(f"its elements are {dtype}; only numbers and truth values are read")
     there = len(data) - stream.tell()

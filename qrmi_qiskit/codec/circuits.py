@@ -56,11 +56,14 @@ def _load_qasm(text: str) -> QuantumCircuit:
         return qasm3.loads(text)
     except MissingOptionalLibraryError as error:
         raise ValueError("OpenQASM 3 is read with qiskit-qasm3-import: pip install 'qiskit[qasm3-import]'") from error
-    except QiskitError as error:
-        raise ValueError(f"its OpenQASM 3 cannot be read: {error.message}") from error
+    except Exception as error:  # each layer of the parser has errors of its own
+        said = error.message if isinstance(error, QiskitError) else str(error.__cause__ or error)
+        raise ValueError(f"its OpenQASM 3 cannot be read: {said or type(error).__name__}") from error
 
 
 def _load_qpy(data: bytes) -> QuantumCircuit:
+    if not data.startswith(b"QISKIT"):
+        raise ValueError("what it holds is not QPY")
     stream = io.BytesIO(data)
     try:
         version = qpy.get_qpy_version(stream)

@@ -134,6 +134,9 @@ class _Reader:
             array = load_array(value or [], self._expander)
         else:
             raise ValueError("parameter values are null, a list or a typed array")
+        if circuit.num_parameters and array.shape == (0,):
+            unbound = ", ".join(parameter.name for parameter in circuit.parameters)
+            raise ValueError(f"it has no values for the parameters {unbound}")
         if circuit.num_parameters:
             return BindingsArray({tuple(circuit.parameters): array})
         if array.size:

@@ -14,7 +14,7 @@ from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.codec import encode_estimator
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import EstimatorOptions
-from qrmi_qiskit.primitive import backend_of, check_options, options_of
+from qrmi_qiskit.primitive import backend_of, check_circuits, check_options, options_of
 from qrmi_qiskit.pubs import estimator_pubs, precision_of
 
 __all__ = ["EstimatorV2"]
@@ -77,8 +77,7 @@ class EstimatorV2(BaseEstimatorV2):  # type: ignore[misc]
         backend, options = self._backend, self._options
         default = options.default_precision if options.default_shots is None else precision_of(options.default_shots)
         complete = estimator_pubs(pubs, precision, default)
-        for index, pub in enumerate(complete):
-            backend.check(pub.circuit, f"pub {index}")
+        check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
         parameters = encode_estimator(complete, options=program, resilience_level=options.resilience_level)

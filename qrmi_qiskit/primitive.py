@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 
 from qrmi_core import InputError, QRMIWarning, QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.options import PrimitiveOptions
+from qrmi_qiskit.validation import check_measured
 
-__all__ = ["backend_of", "check_options", "options_of"]
+__all__ = ["backend_of", "check_circuits", "check_options", "options_of"]
 
 Options = TypeVar("Options", bound=PrimitiveOptions)
 
@@ -52,6 +55,22 @@ def options_of(kind: type[Options], options: Options | Mapping[str, Any] | None)
     if options is None or isinstance(options, (kind, Mapping)):
         return kind.from_value(options)
     raise InputError(f"options are a {kind.__name__} or a dictionary, not {options!r} ({type(options).__name__})")
+
+
+def check_circuits(pubs: Sequence[SamplerPub | EstimatorPub], backend: QRMIBackend) -> None:
+    """Refuse circuits that do not fit the target or, to be sampled, measure nothing; each is looked at once.
+
+    Raises:
+        InputError: says in which pub.
+    """
+    seen: set[int] = set()
+    for index, pub in enumerate(pubs):
+        if id(pub.circuit) in seen:
+            continue
+        seen.add(id(pub.circuit))
+        backend.check(pub.circuit, f"pub {index}")
+        if isinstance(pub, SamplerPub):
+            check_measured(pub.circuit, f"pub {index}")
 
 
 def check_options(options: PrimitiveOptions, backend: QRMIBackend) -> None:

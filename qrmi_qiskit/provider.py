@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from qrmi_core import (
     AliceBobFelis,
@@ -17,7 +17,9 @@ from qrmi_core import (
     ListedResource,
     PulserBatch,
     QiskitPrimitive,
+    QRMIError,
     QRMIService,
+    QRMIWarning,
     ResourceNotFound,
     ResourceUnavailable,
     Task,
@@ -85,7 +87,8 @@ class QRMIProvider:
     ) -> list[QRMIBackend]:
         """The backends that meet all criteria.
 
-        Targets and status are fetched only where a criterion needs them; configurations are remembered.
+        Targets and status are fetched only where a criterion needs them; configurations are remembered. A backend
+        that cannot be asked is left out, with a warning, unless it was named.
 
         Args:
             name: that backend alone.
@@ -111,12 +114,18 @@ class QRMIProvider:
             wanted.append(lambda backend: backend.status().operational is operational)
         if filters is not None:
             wanted.append(filters)
+        known: set[str] = set()
+        if attributes:
+            wanted.append(lambda backend: self._has(backend, attributes, known))
+        listed = self._all(name, use_fractional_gates=use_fractional_gates)
         found = [
             backend
-            for backend in self._all(name, use_fractional_gates=use_fractional_gates)
-            if all(meets(backend) for meets in wanted)
+            for backend in listed
+            if _or_left_out(backend, name, lambda backend: all(meets(backend) for meets in wanted))
         ]
-        return self._with_attributes(found, attributes) if attributes else found
+        if known and (unknown := attributes.keys() - known):
+            raise InputError(_unknown(min(unknown), known))
+        return found
 
     def least_busy(
         self,
@@ -137,8 +146,8 @@ class QRMIProvider:
             use_fractional_gates=use_fractional_gates,
             **criteria,
         )
-        waiting = [(backend.status(), backend) for backend in found]
-        ready = [(status.pending_jobs, backend) for status, backend in waiting if status.operational]
+        waiting = [(_or_left_out(backend, None, QRMIBackend.status), backend) for backend in found]
+        ready = [(status.pending_jobs, backend) for status, backend in waiting if status and status.operational]
         if not ready:
             met = ", ".join(backend.name for backend in found) or "none"
             raise ResourceNotFound(
@@ -152,11 +161,15 @@ class QRMIProvider:
         Raises:
             TaskNotFound: no backend knows it.
         """
+        asked = []
         for backend in self._all():
-            with contextlib.suppress(TaskNotFound):
+            try:
                 return backend.retrieve_job(job_id)
-        names = ", ".join(backend.name for backend in self._all())
-        raise TaskNotFound(f"no backend here has a job {job_id!r}; asked: {names}", task_id=job_id)
+            except TaskNotFound:
+                asked.append(backend.name)
+            except QRMIError as error:
+                asked.append(f"{backend.name} (no answer: {error})")
+        raise TaskNotFound(f"no backend here has a job {job_id!r}; asked: {', '.join(asked)}", task_id=job_id)
 
     def jobs(
         self,
@@ -188,19 +201,18 @@ class QRMIProvider:
         last = None if limit is None else skip + limit
         found: list[tuple[float, QRMIJob]] = []
         for backend in self._all(backend_name):
+
+            def fitting(backend: QRMIBackend) -> list[tuple[float, QRMIJob]]:
+                infos = map(backend.resource.task_info, backend.resource.task_ids())
+                wanted = (info for info in infos if _fits(info, pending, program_id, created_after, created_before))
+                # Tasks come newest first, so no more of one backend than are asked for of all need to be looked at.
+                return [_dated(backend, info) for info in itertools.islice(wanted, last if descending else None)]
+
             try:
-                tasks = backend.resource.task_ids()
+                found += _or_left_out(backend, backend_name, fitting) or []
             except UnsupportedFunction:
                 if backend_name is not None:
                     raise
-                continue
-            fitting = (
-                (info.created or 0.0, QRMIJob(Task(backend.resource, info.id), backend, info.program or "sampler"))
-                for info in map(backend.resource.task_info, tasks)
-                if _fits(info, pending, program_id, created_after, created_before)
-            )
-            # Tasks come newest first, so no more of one backend than are asked for of all need to be looked at.
-            found.extend(itertools.islice(fitting, last if descending else None))
         found.sort(key=lambda pair: pair[0], reverse=descending)
         return [job for _, job in found[skip:last]]
 
@@ -217,17 +229,36 @@ class QRMIProvider:
             self._configurations[backend.name] = backend.configuration().to_dict()
         return self._configurations[backend.name]
 
-    def _with_attributes(self, backends: list[QRMIBackend], attributes: Mapping[str, Any]) -> list[QRMIBackend]:
-        told = [(backend, {**self._configuration(backend), **backend.status().to_dict()}) for backend in backends]
-        known = {name for _, values in told for name in values}
-        for name in attributes:
-            if backends and name not in known:
-                near = difflib.get_close_matches(name, known, n=3)
-                hint = f"; did you mean {' or '.join(near)}?" if near else ""
-                raise InputError(f"no backend says anything of {name!r} in its configuration or status{hint}")
-        return [
-            backend for backend, values in told if all(values.get(name) == value for name, value in attributes.items())
-        ]
+    def _has(self, backend: QRMIBackend, attributes: Mapping[str, Any], known: set[str]) -> bool:
+        told = {**self._configuration(backend), **backend.status().to_dict()}
+        known.update(told)
+        return all(name in told and told[name] == value for name, value in attributes.items())
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"no backend says anything of {name!r} in its configuration or status{hint}"
+
+
+Answer = TypeVar("Answer")
+
+
+def _or_left_out(backend: QRMIBackend, named: str | None, ask: Callable[[QRMIBackend], Answer]) -> Answer | None:
+    """The answer of a backend, or a warning and None where it cannot be asked and was not asked for by its name."""
+    try:
+        return ask(backend)
+    except (InputError, UnsupportedFunction):
+        raise
+    except QRMIError as error:
+        if named is not None:
+            raise
+        warnings.warn(f"{backend.name} is left out: {error}", QRMIWarning, stacklevel=4)
+        return None
+
+
+def _dated(backend: QRMIBackend, info: TaskInfo) -> tuple[float, QRMIJob]:
+    return info.created or 0.0, QRMIJob(Task(backend.resource, info.id), backend, info.program or "sampler")
 
 
 def _runs_circuits(entry: ListedResource) -> bool:

@@ -82,7 +82,6 @@ def checked_shots(shots: Any, max_shots: int | None, where: str) -> int:
     """
     if not isinstance(shots, numbers.Integral) or isinstance(shots, bool):
         raise InputError(f"{where}: shots are a whole number, not {shots!r} ({type(shots).__name__})")
-    shots = int(shots)
     whole = int(shots)
     if whole < 1:
         raise InputError(f"{where}: {whole} shots were asked for; at least 1 is needed")

@@ -14,9 +14,8 @@ from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.codec import encode_sampler
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import SamplerOptions
-from qrmi_qiskit.primitive import backend_of, check_options, options_of
+from qrmi_qiskit.primitive import backend_of, check_circuits, check_options, options_of
 from qrmi_qiskit.pubs import sampler_pubs
-from qrmi_qiskit.validation import check_measured
 
 __all__ = ["SamplerV2"]
 
@@ -77,9 +76,7 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         """
         backend, options = self._backend, self._options
         complete = sampler_pubs(pubs, shots, options.default_shots, backend.max_shots)
-        for index, pub in enumerate(complete):
-            backend.check(pub.circuit, f"pub {index}")
-            check_measured(pub.circuit, f"pub {index}")
+        check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
         task = backend.submit(QiskitPrimitive("sampler", encode_sampler(complete, options=program)))

@@ -17,11 +17,14 @@ from qrmi_core import (
     InputError,
     ListedResource,
     PulserBatch,
+    QRMIWarning,
     QuantumResource,
     ResourceNotFound,
     ResourceStatus,
     ResourceStatusCode,
     ResourceUnavailable,
+    Target,
+    TaskInfo,
     TaskNotFound,
     TaskStatus,
     UnsupportedFunction,
@@ -116,7 +119,7 @@ def test_filters(shelf: dict[str, Any]) -> None:
     assert names(provider.backends(operational=False)) == ["tiny"]
     assert names(provider.backends(n_qubits=2)) == ["tiny"]
     assert names(provider.backends(status_msg="active", n_qubits=156)) == ["big"]
-    with pytest.raises(InputError, match="says anything of 'n_qubit' in its configuration or status; did you mean n_q"):
+    with pytest.raises(InputError, match=r"no backend says anything of 'n_qubit' in .* status; did you mean n_qubits"):
         provider.backends(n_qubit=2)
 
 
@@ -201,4 +204,38 @@ def test_a_backend_that_lists_no_jobs(shelf: dict[str, Any], device: PaperDevice
     job = SamplerV2(shelf["tiny"]).run([circuit()])
     assert [found.job_id() for found in provider.jobs()] == [job.job_id()]
     with pytest.raises(UnsupportedFunction, match="cannot list tasks"):
+        provider.jobs(backend_name="big")
+
+
+class Unreachable(PaperDevice):
+    def status(self) -> ResourceStatus:
+        raise ResourceUnavailable(f"{self.name} does not answer", resource=self.name, transient=True)
+
+    def target(self) -> Target:
+        raise ResourceUnavailable(f"{self.name} does not answer", resource=self.name, transient=True)
+
+    def task_info(self, task_id: str) -> TaskInfo:
+        raise ResourceUnavailable(f"{self.name} does not answer", resource=self.name, transient=True)
+
+    def task_ids(self) -> list[str]:
+        raise ResourceUnavailable(f"{self.name} does not answer", resource=self.name, transient=True)
+
+
+def test_a_backend_that_does_not_answer_hides_none_of_the_others(shelf: dict[str, Any]) -> None:
+    shelf["big"] = Unreachable("big", {})
+    provider = provider_of(shelf)
+    job = SamplerV2(shelf["tiny"]).run([circuit()])
+    message = "big is left out: big does not answer"
+    with pytest.warns(QRMIWarning, match=message):
+        assert names(provider.backends(min_num_qubits=1)) == ["tiny"]
+    with pytest.warns(QRMIWarning, match=message):
+        assert provider.least_busy().name == "tiny"
+    with pytest.warns(QRMIWarning, match=message):
+        assert [found.job_id() for found in provider.jobs()] == [job.job_id()]
+    assert provider.job(job.job_id()).backend().name == "tiny"
+    with pytest.raises(TaskNotFound, match=r"asked: big \(no answer: big does not answer\), tiny"):
+        provider.job("x")
+    with pytest.raises(ResourceUnavailable, match="big does not answer"):
+        provider.backends("big", min_num_qubits=1)
+    with pytest.raises(ResourceUnavailable, match="big does not answer"):
         provider.jobs(backend_name="big")

@@ -22,7 +22,17 @@ from pulser.backend.remote import (
 )
 from pulser.devices import Device
 
-from qrmi_core import BatchResource, InputError, PulserBatch, QRMIError, QuantumResource, TaskInfo, TaskStatus
+from qrmi_core import (
+    BatchResource,
+    InputError,
+    PulserBatch,
+    QRMIError,
+    QuantumResource,
+    TaskFailed,
+    TaskInfo,
+    TaskNotReady,
+    TaskStatus,
+)
 from qrmi_pulser.choice import pulser_resource
 from qrmi_pulser.devices import device
 from qrmi_pulser.progress import Progress, batch_status, job_status
@@ -55,6 +65,7 @@ class QRMIConnection(RemoteConnection):
         self._progress = Progress(self._resource)
         self._fetched: tuple[float, Device | None] = (0.0, None)
         self._sent: dict[str, bytes] = {}
+        self._told: set[str] = set()
 
     @property
     def resource(self) -> BatchResource:
@@ -188,33 +199,34 @@ class QRMIConnection(RemoteConnection):
     def _fetch_result(self, batch_id: str, job_ids: list[str] | None) -> tuple[Results, ...]:
         infos = {info.id: info for info in self._resource.batch_jobs(batch_id)}
         wanted = list(infos) if job_ids is None else job_ids
-        for job_id in wanted:
-            self._require_result(batch_id, infos[job_id])
         try:
+            for job_id in wanted:
+                infos[job_id].raise_unless_completed(self._resource.name)
             return tuple(self._progress.result(batch_id, job_id) for job_id in wanted)
         except QRMIError as error:
-            raise self._logged(str(error)) from error
-
-    def _require_result(self, batch_id: str, info: TaskInfo) -> None:
-        try:
-            info.raise_unless_completed(self._resource.name)
-        except QRMIError as error:
-            text = f"batch {batch_id}: {error}"
-            if info.status.is_final:
-                raise self._logged(text) from error
-            raise RemoteResultsError(text) from error
-
-    @staticmethod
-    def _logged(text: str) -> RemoteResultsError:
-        """The error for Pulser, which shows a text of its own instead: so ours is logged, too."""
-        _log.error("%s", text)
-        return RemoteResultsError(text)
+            if not isinstance(error, TaskNotReady):
+                self._tell(batch_id, error)
+            raise RemoteResultsError(f"batch {batch_id}: {error}") from error
 
     def _query_job_progress(self, batch_id: str) -> Mapping[str, tuple[JobStatus, Results | None]]:
         return {info.id: (job_status(info), self._result_of(batch_id, info)) for info in self._progress.jobs(batch_id)}
 
     def _result_of(self, batch_id: str, info: TaskInfo) -> Results | None:
-        return self._progress.result(batch_id, info.id) if info.status is TaskStatus.COMPLETED else None
+        if info.status is TaskStatus.COMPLETED:
+            return self._progress.result(batch_id, info.id)
+        if info.status is TaskStatus.FAILED:
+            try:
+                info.raise_unless_completed(self._resource.name)
+            except TaskFailed as error:
+                self._tell(batch_id, error)
+        return None
+
+    def _tell(self, batch_id: str, error: QRMIError) -> None:
+        """Log why there is no result, once: Pulser and qoolqit raise errors of their own, without the reason."""
+        text = f"batch {batch_id}: {error}"
+        if text not in self._told:
+            self._told.add(text)
+            _log.error("%s", text)
 
     def _get_batch_status(self, batch_id: str) -> BatchStatus:
         return batch_status(self._resource.task_info(batch_id))

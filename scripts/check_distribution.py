@@ -5,7 +5,7 @@ The sdist is built from the checkout and the wheel from the sdist; the wheel is 
 outside the checkout, `bare` without any extra. There everything that the extra promises imports, every entry point
 loads, no installed package contradicts another, and `qrmi --help` answers.
 
-`make check` leaves out the extra `emulators`, which brings gigabytes of torch: `make test-all` runs it.
+`make check` leaves out the extra `emulators`, which brings gigabytes of torch: `make test-all` looks at it.
 """
 
 from __future__ import annotations
@@ -66,27 +66,32 @@ def build(directory: Path) -> Path:
     return wheel
 
 
-def install(requirement: str, directory: Path) -> None:
-    """Make an empty environment and install into it: with uv, or with pip where uv cannot reach the packages.
+def install(requirement: str, directory: Path, *, prefer_uv: bool) -> None:
+    """Make an empty environment and install into it.
 
-    uv takes a tenth of pip's time here, but does not read pip's configuration (mirrors, find-links).
+    uv takes a tenth of pip's time, but does not read pip's configuration (mirrors, find-links): where it fails, and
+    where that configuration matters, pip does it.
     """
     python = directory / "bin" / "python"
     uv = Path(sys.executable).with_name("uv")
-    try:
-        run(uv, "venv", "--quiet", "--python", sys.executable, directory, cwd=directory.parent)
-        run(uv, "pip", "install", "--quiet", "--python", python, requirement, cwd=directory.parent)
-        run(uv, "pip", "check", "--python", python, cwd=directory.parent)
-    except SystemExit as failure:
-        print(f"uv could not install {requirement}; trying pip. It said:\n{failure}")
-        venv.create(directory, with_pip=True, clear=True)
-        run(python, "-m", "pip", "install", "--quiet", requirement, cwd=directory.parent)
-        run(python, "-m", "pip", "check", cwd=directory.parent)
+    if prefer_uv:
+        try:
+            run(uv, "venv", "--quiet", "--python", sys.executable, directory, cwd=directory.parent)
+            run(uv, "pip", "install", "--quiet", "--python", python, requirement, cwd=directory.parent)
+            run(uv, "pip", "check", "--python", python, cwd=directory.parent)
+        except SystemExit as failure:
+            print(f"uv could not install {requirement}, pip is tried. uv said:\n{failure}")
+        else:
+            return
+    venv.create(directory, with_pip=True, clear=True)
+    run(python, "-m", "pip", "install", "--quiet", requirement, cwd=directory.parent)
+    run(python, "-m", "pip", "check", cwd=directory.parent)
 
 
 def check(extra: str, wheel: Path, directory: Path) -> None:
     requirement = str(wheel) if extra == "bare" else f"{wheel}[{extra}]"
-    install(requirement, directory)
+    # Of torch there are builds without the gigabytes for GPUs; pip's configuration says where.
+    install(requirement, directory, prefer_uv=extra != "emulators")
     run(directory / "bin/python", "-c", SMOKE, "qrmi_core", *sorted(NEEDS.get(extra, ())), cwd=directory)
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)
     if "Usage: qrmi" not in answer:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -158,3 +159,12 @@ def test_the_terminal_is_given_back_as_it_was_when_the_program_is_killed(site: S
     modes = shell.expect(r"(?s)\nspeed.*\ncode 0\r")
     assert re.search(r"(?<!-)\bicanon\b", modes)
     assert re.search(r"(?<!-)\becho\b", modes)
+
+
+def test_what_is_waited_for_is_shown_on_a_terminal_and_wiped_out_again(site: Site, shell: Shell) -> None:
+    site.script('{"program_id": "sampler", "parameters": {"sleep": 1}}', "payload.json")
+    shell.type("export TERM=xterm; qrmi task run tiny payload.json > result.json\n")
+    shell.expect(r"Waiting for task \w+ on tiny")
+    shell.expect(r"\x1b\[2K")
+    shell.expect("prompt> ")
+    assert json.loads((site.directory / "result.json").read_text())["sleep"] == 1

@@ -24,12 +24,14 @@ CTRL_Z = "\x1a"
 
 PROGRAM = """
 import os, signal, sys, time
+def say(text):
+    os.write(1, f"program: {text}\\n".encode())  # unlike print, a handler may call it wherever it interrupts
 def interrupted(*_):
-    print("program: interrupted", flush=True)
+    say("interrupted")
     sys.exit(9)
 signal.signal(signal.SIGINT, interrupted)
-signal.signal(signal.SIGCONT, lambda *_: print("program: continued", flush=True))
-print("program:", "in front" if os.tcgetpgrp(0) == os.getpgrp() else "behind", flush=True)
+signal.signal(signal.SIGCONT, lambda *_: say("continued"))
+say("in front" if os.tcgetpgrp(0) == os.getpgrp() else "behind")
 while True:
     time.sleep(0.05)
 """

@@ -21,8 +21,8 @@ __all__ = ["bound_sweep"]
 
 Values = NDArray[np.float64]
 
-_BOUND_BY_AER = frozenset({"cu", "p", "r", "rx", "rxx", "ry", "ryy", "rz", "rzx", "rzz", "u", "u1", "u2", "u3"})
-"""The gates whose parameters Aer 0.18 binds. Those of cp, crx, cry, crz, cu1 and cu3 it ignores without a word."""
+_BOUND_BY_AER = frozenset({"p", "r", "rx", "rxx", "ry", "ryy", "rz", "rzx", "rzz", "u", "u1", "u2", "u3"})
+"""The gates whose parameters Aer 0.18 binds. Those of controlled gates it ignores without a word."""
 
 
 def bound_sweep(circuit: QuantumCircuit, values: BindingsArray) -> tuple[QuantumCircuit, dict[Parameter, Values]]:
@@ -76,13 +76,9 @@ class _Sweep:
     def _evaluated(self, expression: ParameterExpression) -> Values:
         names = list(expression.parameters)
         points = np.stack([self._known[name] for name in names], axis=-1)
-        slopes = [expression.gradient(name) for name in names]
-        if all(isinstance(slope, float | int) for slope in slopes):
-            affine = _Affine(_at(expression, names, np.zeros(len(names))), np.array(slopes, dtype=float))
-            # A step function's slope is constant too, almost everywhere; two more points tell it.
-            probes = np.outer([1.0, -1.0], 1.37 + np.arange(len(names)))
-            if np.allclose(affine(probes), [_at(expression, names, probe) for probe in probes]):
-                return affine(points)
+        affine = _affine(expression, names)
+        if affine is not None:
+            return affine(points)
         return np.array([_at(expression, names, point) for point in points])
 
 
@@ -103,6 +99,20 @@ class _Affine(NamedTuple):
     def __call__(self, points: Values) -> Values:
         values: Values = self.offset + points @ self.slopes
         return values
+
+
+def _affine(expression: ParameterExpression, names: Sequence[Parameter]) -> _Affine | None:
+    """The expression as an affine function; None where it is not one."""
+    try:
+        slopes = [expression.gradient(name) for name in names]
+    except RuntimeError:  # it has no derivative
+        return None
+    if not all(isinstance(slope, float | int) for slope in slopes):
+        return None
+    affine = _Affine(_at(expression, names, np.zeros(len(names))), np.array(slopes, dtype=float))
+    # A step function's slope is constant too, almost everywhere; two more points tell it.
+    probes = np.outer([1.0, -1.0], 1.37 + np.arange(len(names)))
+    return affine if np.allclose(affine(probes), [_at(expression, names, probe) for probe in probes]) else None
 
 
 def _at(expression: ParameterExpression, names: Sequence[Parameter], point: Values) -> float:

@@ -14,6 +14,8 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import BreakLoopOp, CircuitInstruction, ContinueLoopOp, Measure, Qubit, Reset
 from qiskit.circuit.library import Barrier
 
+from qrmi_core import InputError
+
 __all__ = ["Compact", "compact"]
 
 _PASSIVE = frozenset({"barrier", "break_loop", "continue_loop", "delay", "reset"})
@@ -41,8 +43,11 @@ class Compact:
 def compact(circuit: QuantumCircuit, keep: Collection[int] = ()) -> Compact:
     """Reduce a circuit to the qubits that it uses and those of ``keep``, in the device's order; at least one.
 
-    Classical bits and registers, variables and parameters stay as they are; barriers are cut to the qubits that
-    remain; control flow loses the qubits that none of its blocks uses. The global phase is dropped.
+    Classical bits and registers and parameters stay as they are; barriers are cut to the qubits that remain;
+    control flow loses the qubits that none of its blocks uses. The global phase is dropped.
+
+    Raises:
+        InputError: the circuit has classical variables, which Aer does not survive.
     """
     qubits = tuple(sorted(_used(circuit) | set(keep))) or (0,)
     places: set[Place] = set()
@@ -82,20 +87,14 @@ def _collect(circuit: QuantumCircuit, numbers: Sequence[int], kept: frozenset[in
 
 
 def _reduced(circuit: QuantumCircuit, positions: Iterable[int]) -> QuantumCircuit:
+    if circuit.num_identifiers:
+        names = ", ".join(variable.name for variable in (*circuit.iter_vars(), *circuit.iter_stretches()))
+        raise InputError(
+            f"the circuit has classical variables ({names}), with which Aer crashes: keep values in registers"
+        )
     qubits = [circuit.qubits[position] for position in positions]
     kept = frozenset(qubits)
-    new = QuantumCircuit(
-        qubits,
-        circuit.clbits,
-        *circuit.cregs,
-        name=circuit.name,
-        inputs=circuit.iter_input_vars(),
-        captures=[*circuit.iter_captured_vars(), *circuit.iter_captured_stretches()],
-    )
-    for variable in circuit.iter_declared_vars():
-        new.add_uninitialized_var(variable)
-    for stretch in circuit.iter_declared_stretches():
-        new.add_stretch(stretch)
+    new = QuantumCircuit(qubits, circuit.clbits, *circuit.cregs, name=circuit.name)
     for instruction in circuit.data:
         reduced = _reduced_instruction(instruction, new, kept)
         if reduced is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from qrmi_core import Limits
 from qrmi_qiskit.aer.snapshots import snapshot_files
 
-__all__ = ["IDEAL", "IDEAL_QUBITS", "METHOD", "METHODS", "SNAPSHOT", "Device", "load_device"]
+__all__ = ["GATES", "IDEAL", "IDEAL_QUBITS", "METHOD", "METHODS", "SNAPSHOT", "Device", "load_device"]
 
 SNAPSHOT = "QRMI_AER_SNAPSHOT"
 METHOD = "QRMI_AER_METHOD"
@@ -29,7 +29,7 @@ METHODS = (
 )
 """Aer's simulation methods that give counts on a CPU."""
 
-_GATES: Mapping[str, tuple[str, ...]] = {
+GATES: Mapping[str, tuple[str, ...]] = {
     "ccx": (),
     "ccz": (),
     "cp": ("theta",),
@@ -107,12 +107,10 @@ def _ideal(name: str, limits: Limits) -> dict[str, Any]:
         "online_date": "2026-01-01T00:00:00+00:00",
         "sample_name": None,
         "n_qubits": min(IDEAL_QUBITS, limits.qubits),
-        "basis_gates": list(_GATES),
-        "gates": [
-            {"name": gate, "parameters": list(parameters), "qasm_def": ""} for gate, parameters in _GATES.items()
-        ],
+        "basis_gates": list(GATES),
+        "gates": [{"name": gate, "parameters": list(parameters), "qasm_def": ""} for gate, parameters in GATES.items()],
         "supported_instructions": [
-            *_GATES,
+            *GATES,
             "measure",
             "reset",
             "delay",

@@ -7,7 +7,7 @@ import difflib
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from qrmi_core import (
     EngineResource,
@@ -76,10 +76,10 @@ class AerSimulator(EngineResource):
         return {"backend_name": self.name, "snapshot": self.snapshot, "method": self.method}
 
     def check(self, payload: Payload) -> None:
-        if not isinstance(payload, QiskitPrimitive):
-            raise UnsupportedPayload(
-                f"{self.name} runs Qiskit primitives, not {type(payload).__name__}", resource=self.name
-            )
+        self.refuse_other_kinds(payload)
+        self._check_primitive(cast("QiskitPrimitive", payload))
+
+    def _check_primitive(self, payload: QiskitPrimitive) -> None:
         if payload.program_id not in _PROGRAMS:
             raise UnsupportedPayload(
                 f"{self.name} runs the programs {' and '.join(_PROGRAMS)}, not {payload.program_id!r}",

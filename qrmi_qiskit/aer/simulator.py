@@ -76,8 +76,10 @@ class Simulator:
             options["parameter_binds"] = [dict(binds)]
         try:
             result = simulator.run(list(circuits), **options).result()
-        except (AerError, KeyError, TypeError, ValueError) as error:
-            text = error.message if isinstance(error, AerError) else str(error)
+        except MemoryError:
+            raise
+        except Exception as error:  # Aer's assembler raises whatever it stumbles over
+            text = error.message if isinstance(error, AerError) else f"{type(error).__name__}: {error}"
             raise InputError(f"Aer cannot run the circuit: {text}", resource=self.resource) from error
         if not result.success:
             raise self._failure(result, widest)

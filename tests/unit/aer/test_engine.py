@@ -162,8 +162,8 @@ def test_what_cannot_run_is_refused_before_submission(payload: Any, error: type[
 
 
 def test_another_kind_of_payload_is_refused() -> None:
-    with pytest.raises(UnsupportedPayload, match="mine .*takes QiskitPrimitive, not PulserBatch"):
-        engine().submit(PulserBatch(b"{}", ()))
+    with pytest.raises(UnsupportedPayload, match=r"mine .*takes QiskitPrimitive, not PulserBatch"):
+        engine().check(PulserBatch(b"{}", ()))
 
 
 def test_what_ibms_clients_send_passes() -> None:

@@ -41,7 +41,11 @@ def resources(config: Config = None, as_json: Json = False) -> None:
         print_table(("NAME", "TYPE", "FROM", "PROBLEM"), rows)
 
 
-def target(name: Annotated[str, typer.Argument(metavar="NAME", help="The QPU.")], config: Config = None) -> None:
+def target(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The QPU.")],
+    config: Config = None,
+    _json: Annotated[bool, typer.Option("--json", help="Print JSON, which a target is anyway.")] = False,
+) -> None:
     """Print what a compiler needs to know of a QPU.
 
     This is its vendor's JSON. QRMIBackend.from_target and qrmi_pulser.device take a file of it, also where no QPU is.

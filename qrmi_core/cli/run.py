@@ -46,6 +46,8 @@ def run(
 ) -> None:
     """Run a program with QPUs, on a laptop as in a job.
 
+    For example: qrmi run --qpu=aer_fez -- python bell.py
+
     The QPUs are acquired, CMD runs with the environment of a job, and whatever happens the QPUs are given back and
     unfinished tasks cancelled. The exit code is CMD's, 128+n if signal n ended it; SIGTERM, SIGINT and SIGHUP are
     passed on to CMD and what it started.

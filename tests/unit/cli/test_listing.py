@@ -74,8 +74,9 @@ def test_a_broken_plug_in_is_told_where_a_name_is_not_found(site: Site, command:
     assert re.match(r"qrmi: the driver for broken-simulator cannot be loaded.*\nqrmi: .*no QPU named gone", done.stderr)
 
 
-def test_the_target_is_the_vendors_json(site: Site) -> None:
-    assert site.qrmi("target", "tiny").stdout == '{"configuration": {"n_qubits": 2, "simulator": true}}\n'
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_the_target_is_the_vendors_json(site: Site, option: list[str]) -> None:
+    assert site.qrmi("target", "tiny", *option).stdout == '{"configuration": {"n_qubits": 2, "simulator": true}}\n'
 
 
 def test_the_status_of_one(site: Site, config: str) -> None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from qrmi_core import Limits
 from qrmi_qiskit.aer.snapshots import snapshot_files
 
-__all__ = ["GATES", "IDEAL", "IDEAL_QUBITS", "METHOD", "METHODS", "SNAPSHOT", "Device", "load_device"]
+__all__ = ["GATES", "IDEAL", "IDEAL_QUBITS", "METHOD", "METHODS", "SNAPSHOT", "Device", "load_device", "target_json"]
 
 SNAPSHOT = "QRMI_AER_SNAPSHOT"
 METHOD = "QRMI_AER_METHOD"
@@ -81,10 +82,6 @@ class Device:
     configuration: dict[str, Any]
     properties: dict[str, Any] | None
 
-    def to_json(self) -> bytes:
-        """The target of the engine, in the form of IBM's resources."""
-        return json.dumps({"configuration": self.configuration, "properties": self.properties}).encode()
-
 
 def load_device(name: str, snapshot: str, limits: Limits) -> Device:
     """Describe the engine ``name``, which simulates ``snapshot``: the name of one, or ``ideal``.
@@ -94,9 +91,26 @@ def load_device(name: str, snapshot: str, limits: Limits) -> Device:
     """
     if snapshot == IDEAL:
         return Device(_ideal(name, limits), None)
-    configuration, properties = (json.loads(path.read_bytes()) for path in snapshot_files(snapshot))
-    configuration |= {"backend_name": name, "simulator": True, "max_shots": limits.shots}
-    return Device(configuration, properties | {"backend_name": name})
+    configuration, properties = snapshot_files(snapshot)
+    return Device(_snapshot(configuration, name, limits), json.loads(properties.read_bytes()))
+
+
+def target_json(name: str, snapshot: str, limits: Limits) -> bytes:
+    """The target of the engine ``name`` in the form of IBM's resources; the properties are the file's own bytes.
+
+    Raises:
+        LookupError: there is no such snapshot.
+    """
+    if snapshot == IDEAL:
+        return json.dumps({"configuration": _ideal(name, limits), "properties": None}).encode()
+    configuration, properties = snapshot_files(snapshot)
+    described = json.dumps(_snapshot(configuration, name, limits)).encode()
+    return b'{"configuration": %b, "properties": %b}' % (described, properties.read_bytes().strip())
+
+
+def _snapshot(file: Path, name: str, limits: Limits) -> dict[str, Any]:
+    configuration: dict[str, Any] = json.loads(file.read_bytes())
+    return configuration | {"backend_name": name, "simulator": True, "max_shots": limits.shots}
 
 
 def _ideal(name: str, limits: Limits) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from qrmi_core import (
     UnsupportedPayload,
     Variable,
 )
-from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, SNAPSHOT, load_device
+from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, SNAPSHOT, target_json
 from qrmi_qiskit.aer.snapshots import snapshot_names
 
 __all__ = ["MAX_PUBS", "AerSimulator"]
@@ -70,7 +70,7 @@ class AerSimulator(EngineResource):
 
     @functools.cached_property
     def _target(self) -> Target:
-        return Target(load_device(self.name, self.snapshot, self.limits).to_json())
+        return Target(target_json(self.name, self.snapshot, self.limits))
 
     def metadata(self) -> dict[str, str]:
         return {"backend_name": self.name, "snapshot": self.snapshot, "method": self.method}

@@ -211,7 +211,8 @@ class QRMIBackend(BackendV2):  # type: ignore[misc]
             "execution": {name: chosen.get(name) for name in ("init_qubits", "rep_delay")},
         }
         given = {group: {k: v for k, v in values.items() if v is not None} for group, values in sent.items()}
-        parameters = encode_sampler(pubs, options={group: values for group, values in given.items() if values})
+        groups = {group: values for group, values in given.items() if values}
+        parameters = encode_sampler(pubs, options=groups, dt=self.target.dt)
         task = self.submit(QiskitPrimitive("sampler", parameters))
         return QRMICircuitJob(task, self, circuits, memory=bool(chosen["memory"]))
 

@@ -80,6 +80,8 @@ class EstimatorV2(BaseEstimatorV2):  # type: ignore[misc]
         check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
-        parameters = encode_estimator(complete, options=program, resilience_level=options.resilience_level)
+        parameters = encode_estimator(
+            complete, options=program, resilience_level=options.resilience_level, dt=backend.target.dt
+        )
         task = backend.submit(QiskitPrimitive("estimator", parameters))
         return QRMIJob(task, backend, "estimator", {"pubs": complete, "options": program})

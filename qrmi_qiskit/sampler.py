@@ -79,5 +79,6 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
-        task = backend.submit(QiskitPrimitive("sampler", encode_sampler(complete, options=program)))
+        parameters = encode_sampler(complete, options=program, dt=backend.target.dt)
+        task = backend.submit(QiskitPrimitive("sampler", parameters))
         return QRMIJob(task, backend, "sampler", {"pubs": complete, "options": program})

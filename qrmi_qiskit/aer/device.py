@@ -134,6 +134,7 @@ def _ideal(name: str, limits: Limits) -> dict[str, Any]:
             "switch_case",
         ],
         "coupling_map": None,
+        "dt": 1.0,
         "meas_map": [],
         "supported_features": ["qasm3"],
         "n_registers": 1,

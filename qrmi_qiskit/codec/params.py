@@ -17,6 +17,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qrmi_core import InputError
 from qrmi_qiskit.codec.arrays import array_json
 from qrmi_qiskit.codec.circuits import circuit_json
+from qrmi_qiskit.codec.delays import with_delays_in_dt
 from qrmi_qiskit.codec.values import plain_json
 
 __all__ = ["DEFAULT_PRECISION", "DEFAULT_SHOTS", "encode_estimator", "encode_sampler"]
@@ -29,17 +30,21 @@ DEFAULT_PRECISION = 0.015625
 
 
 def encode_sampler(
-    pubs: Sequence[SamplerPub], *, options: Mapping[str, Any] | None = None, shots: int | None = None
+    pubs: Sequence[SamplerPub],
+    *,
+    options: Mapping[str, Any] | None = None,
+    shots: int | None = None,
+    dt: float | None = None,
 ) -> bytes:
     """Return the ``params`` of a sampler job.
 
     Each pub carries its shots: its own, else ``shots``, else 4096. A circuit that is in several pubs is
-    written as QPY once.
+    written as QPY once; its delays are converted to multiples of ``dt`` seconds, the backend's time step.
 
     Raises:
         InputError: a circuit or an option cannot be written.
     """
-    circuits = _Circuits()
+    circuits = _Circuits(dt)
     return _params(
         (
             [circuits.json(pub.circuit), _values_json(pub), b"%d" % (pub.shots or shots or DEFAULT_SHOTS)]
@@ -55,16 +60,17 @@ def encode_estimator(
     options: Mapping[str, Any] | None = None,
     precision: float | None = None,
     resilience_level: int | None = None,
+    dt: float | None = None,
 ) -> bytes:
     """Return the ``params`` of an estimator job.
 
     Each pub carries its precision: its own, else ``precision``, else 1/64. ``resilience_level`` stands beside the
-    options and is left to the service when it is None.
+    options and is left to the service when it is None. ``dt`` is as for the sampler.
 
     Raises:
         InputError: a circuit, an observable or an option cannot be written.
     """
-    circuits = _Circuits()
+    circuits = _Circuits(dt)
     return _params(
         (
             [
@@ -83,12 +89,13 @@ def encode_estimator(
 class _Circuits:
     """The JSON of the circuits of one call, each made once."""
 
-    def __init__(self) -> None:
+    def __init__(self, dt: float | None) -> None:
+        self._dt = dt
         self._texts: dict[int, bytes] = {}
 
     def json(self, circuit: QuantumCircuit) -> bytes:
         if id(circuit) not in self._texts:
-            self._texts[id(circuit)] = circuit_json(circuit)
+            self._texts[id(circuit)] = circuit_json(with_delays_in_dt(circuit, self._dt))
         return self._texts[id(circuit)]
 
 

@@ -27,6 +27,11 @@ def in_worker(payload: QiskitPrimitive, snapshot: str, seed: int | None, limits:
     return run(Work("task", "task.1", f"aer_{snapshot}", block, payload, None, seed, limits))
 
 
+def dt_of(snapshot: str) -> float | None:
+    dt = load_device("any", snapshot, LIMITS).configuration.get("dt")
+    return dt and dt * 1e-9
+
+
 @pytest.fixture(scope="session")
 def limits() -> Limits:
     return LIMITS
@@ -56,7 +61,7 @@ def sample() -> Callable[..., PrimitiveResult[Any]]:
         limits: Limits = LIMITS,
         **settings: str,
     ) -> PrimitiveResult[Any]:
-        data = encode_sampler([SamplerPub.coerce(pub, shots) for pub in pubs], options=options)
+        data = encode_sampler([SamplerPub.coerce(pub, shots) for pub in pubs], options=options, dt=dt_of(snapshot))
         return decode_result(in_worker(QiskitPrimitive("sampler", data), snapshot, seed, limits, **settings))
 
     return sample

@@ -104,7 +104,7 @@ class Child:
         self._deadline = time.monotonic() + AFTER_KILL
 
     def _signal_group(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it may have become another user's
             os.killpg(self.pid, number)
 
     def _group_lives(self) -> bool:
@@ -112,6 +112,8 @@ class Child:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
             return False
+        except PermissionError:
+            return True
         return True
 
     def _reap(self) -> None:

@@ -20,6 +20,7 @@ __all__ = ["Descendants"]
 
 PR_SET_CHILD_SUBREAPER = 36
 LOOK_AGAIN = 0.1
+AFTER_KILL = 5.0
 
 
 class Descendants:
@@ -43,10 +44,10 @@ class Descendants:
         self._signals.collect()
         deadline = time.monotonic() + self._grace
         told: set[int] = set()
-        while left := self._left():
+        while (left := self._left()) and time.monotonic() < deadline + AFTER_KILL:
             number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
             for pid in left if number == signal.SIGKILL else left - told:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
             told |= left
             self._signals.next(LOOK_AGAIN)

@@ -53,17 +53,12 @@ def run(
     passed on to CMD and what it started.
     """
     from qrmi_core.cli.child import Child, require_command
-    from qrmi_core.cli.descendants import Descendants
     from qrmi_core.cli.signals import Signals, Stopped
 
     names = _names(qpu)
     require_command(command[0])
     try:
-        with (
-            Signals() as signals,
-            Descendants(signals, grace=grace),
-            _allocation(names, config, signals) as environment,
-        ):
+        with Signals() as signals, _allocation(names, config, signals, grace=grace) as environment:
             signals.collect()
             code = Child.start(command, environment, signals, grace=grace).wait()
     except Stopped as stopped:
@@ -85,8 +80,14 @@ def _names(qpu: str | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _allocation(names: Sequence[str], config: Path | None, signals: Signals) -> Iterator[Mapping[str, str]]:
-    """The environment of a program that may use these QPUs, for as long as it may."""
+def _allocation(
+    names: Sequence[str], config: Path | None, signals: Signals, *, grace: float
+) -> Iterator[Mapping[str, str]]:
+    """The environment of a program that may use these QPUs, for as long as it may.
+
+    An allocation that is there already ends, with all its processes, when whoever made it says so.
+    """
+    from qrmi_core.cli.descendants import Descendants
     from qrmi_core.environment import child_environment
     from qrmi_core.service import QRMIService
 
@@ -96,7 +97,8 @@ def _allocation(names: Sequence[str], config: Path | None, signals: Signals) -> 
     elif service.in_job:
         yield _part_of_job(service, names)
     elif names:
-        with _lease([find(service, name).resource for name in names], signals) as lease:
+        resources = [find(service, name).resource for name in names]
+        with Descendants(signals, grace=grace), _lease(resources, signals) as lease:
             yield _environment(service, lease)
     else:
         raise InputError("which QPU? This is no job that has one: add --qpu=NAME; `qrmi resources` lists the names")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+FAILED = 1
 CANCELLED = 3
 
 
@@ -110,17 +111,23 @@ def _destination(output: Path | None) -> Iterator[Callable[[bytes], None]]:
     file = output.resolve()  # what a link points to is replaced, not the link
     if file.exists() and not file.is_file():
         raise InputError(f"{output}: is not a regular file; without -o the result goes to stdout")
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft = file.with_name(f".{file.name}.{os.urandom(4).hex()}")
     try:
-        stream = draft.open("xb")
+        stream = draft.open("xb", buffering=0)
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}; nothing was run") from None
 
     def write(data: bytes) -> None:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-        draft.replace(file)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[stream.write(left) :]
+            os.fsync(stream.fileno())
+            draft.replace(file)
+        except OSError as error:
+            note(f"{output}: cannot be written any more: {error.strerror}; the result goes to stdout")
+            _write_to_stdout(data)
+            raise typer.Exit(FAILED) from None
 
     try:
         with stream:

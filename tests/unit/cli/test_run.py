@@ -229,6 +229,12 @@ def test_bad_input_is_answered_in_one_line(site: Site, arguments: list[str], mes
     assert site.acquisitions() == []
 
 
+LOOK_AT_IT = """
+import pathlib
+from qrmi_core import QRMIService
+print(QRMIService().resource().task(pathlib.Path("task").read_text().strip()).status().value)
+"""
+
 NESTED = """
 import subprocess, sys
 subprocess.run(["qrmi", "run", *sys.argv[1:], "--", "env"], check=True)
@@ -247,6 +253,14 @@ def test_inside_an_allocation_some_of_its_qpus_can_be_named(site: Site) -> None:
     assert re.search("^watched_QRMI_JOB_ACQUISITION_TOKEN=", done.stdout, re.MULTILINE)
     assert "tiny_QRMI" not in done.stdout
     assert site.acquisitions() == ["acquire watched", "release watched"]
+
+
+def test_inside_an_allocation_tasks_go_on_until_it_ends(site: Site) -> None:
+    """A part of the job that ends leaves alone what the job's other parts may still want."""
+    inner = f"qrmi run -- {PYTHON} {site.script(SUBMIT_A_LONG_TASK)} && {PYTHON} {site.script(LOOK_AT_IT, 'look.py')}"
+    done = site.qrmi("run", "--qpu=tiny", "--", "sh", "-c", inner)
+    assert done.stdout == "running\n", done.stderr
+    assert status_of(site, "tiny", site.wait_for_file("task")) == "cancelled"
 
 
 def test_inside_an_allocation_other_qpus_are_refused(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,36 @@ def test_a_signal_cancels_the_task_first(site: Site, number: signal.Signals) -> 
     assert re.search(rf"qrmi: task \S+ was cancelled\nqrmi: ended by {number.name}\n$", stderr)
     assert state_of_the_task(site) == "cancelled"
     assert not (site.directory / "result.json").exists()
+
+
+def test_a_result_is_not_lost_when_its_directory_goes(site: Site) -> None:
+    (site.directory / "out").mkdir()
+    process = site.start("task", "run", "tiny", payload(site, sleep=1), "-o", "out/result.json")
+    assert wait_until(lambda: state_of_the_task(site) == "running", timeout=SECONDS)
+    shutil.rmtree(site.directory / "out")
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert json.loads(stdout)["sleep"] == 1
+    assert re.search(r"qrmi: out/result\.json: cannot be written any more: No such file.*goes to stdout", stderr)
+
+
+DISK_FULL = """
+import pathlib, resource, typer
+from qrmi_core.cli.task import _destination
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    with _destination(pathlib.Path("result.json")) as write:
+        write(b"x" * 1000)
+except typer.Exit as end:
+    print(end.exit_code)
+"""
+
+
+def test_a_result_is_not_lost_when_the_disk_is_full(site: Site) -> None:
+    old = site.script("old", "result.json")
+    assert site.python(DISK_FULL) == "x" * 1000 + "\n1\n"
+    assert old.read_text() == "old"
+    assert [path.name for path in site.directory.iterdir()] == ["result.json"]
 
 
 def test_a_task_that_somebody_else_cancels(site: Site) -> None:

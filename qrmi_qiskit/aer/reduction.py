@@ -37,7 +37,11 @@ def reduced_target(device: Device, compacted: Compact, *, all_single: bool) -> T
         return None
 
     properties = device.properties and _reduced_properties(device.properties, compacted.qubits, kept)
-    return build_target(_reduced_configuration(device.configuration, len(index), kept), properties)
+    configuration = _reduced_configuration(device.configuration, len(index), kept)
+    named = {name for name, _ in compacted.places}
+    signatures = device.configuration.get("instruction_signatures") or []
+    configuration["instruction_signatures"] = [one for one in signatures if one["name"] in named]
+    return build_target(configuration, properties)
 
 
 def _reduced_configuration(configuration: Mapping[str, Any], size: int, kept: Kept) -> dict[str, Any]:
@@ -57,7 +61,6 @@ def _reduced_configuration(configuration: Mapping[str, Any], size: int, kept: Ke
         "n_qubits": size,
         "gates": gates,
         "basis_gates": [name for name in configuration["basis_gates"] if name not in gone],
-        "instruction_signatures": [],
     }
 
 

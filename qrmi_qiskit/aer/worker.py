@@ -41,7 +41,8 @@ def run(work: Work) -> bytes:
     if not isinstance(payload, QiskitPrimitive):
         raise UnsupportedPayload(f"{work.resource} runs Qiskit primitives, not {type(payload).__name__}")
     pubs, options = decode_params(payload.program_id, payload.parameters, max_decompressed=work.limits.decompressed)
-    if (options.get("simulator") or {}).get("noise_model"):
+    of_simulator = options.get("simulator")
+    if isinstance(of_simulator, dict) and of_simulator.get("noise_model"):
         raise InputError(
             f"options.simulator.noise_model is not taken: the noise of {work.resource} is that of its snapshot; "
             f"aer_{IDEAL} has none"

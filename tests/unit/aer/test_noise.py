@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, transpile
+from qiskit.circuit import Instruction, Parameter
 from qiskit.transpiler import Target
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
@@ -136,8 +137,6 @@ def test_a_qubit_relaxes_during_a_delay(sample: Sample, target_of: TargetOf) -> 
 
 
 def test_noise_reaches_into_control_flow_and_sweeps(sample: Sample) -> None:
-    from qiskit.circuit import Parameter
-
     circuit = QuantumCircuit(156, 2)
     circuit.rz(Parameter("t"), 0)
     circuit.measure(0, 0)
@@ -149,6 +148,18 @@ def test_noise_reaches_into_control_flow_and_sweeps(sample: Sample) -> None:
     for point in range(2):
         ones = data.slice_bits(1).get_counts(point).get("1", 0)
         assert 20 < ones < 180
+
+
+def test_ibms_short_measurement_is_one_of_the_device(sample: Sample) -> None:
+    circuit = QuantumCircuit(156, 2)
+    circuit.x(8)
+    circuit.append(Instruction("measure_2", 1, 1, []), [8], [0])
+    circuit.append(Instruction("reset_2", 1, 0, []), [8])
+    circuit.measure(8, 1)
+    counts = sample([circuit], "boston", shots=2000)[0].data.c.get_counts()
+    assert counts["01"] > 1800
+    with pytest.raises(InputError, match="measure_2 on qubit 8 is no instruction of aer_fez"):
+        sample([circuit], "fez")
 
 
 def test_one_qubit_alone_has_noise(sample: Sample) -> None:

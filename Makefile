@@ -39,5 +39,5 @@ bench: $(STAMP)
 	@echo "There are no benchmarks yet."
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf .venv build dist *.egg-info *.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find qrmi_core qrmi_qiskit qrmi_pulser tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,7 +36,7 @@ check: $(STAMP)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check.sh
 
 bench: $(STAMP)
-	@echo "There are no benchmarks yet."
+	$(BIN)/python tests/benchmarks/foundation.py
 
 clean:
 	rm -rf .venv build dist *.egg-info *.png .hypothesis .mypy_cache .pytest_cache .ruff_cache

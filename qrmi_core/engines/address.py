@@ -48,6 +48,14 @@ class HostAddress:
     def log(self) -> Path:
         return self.hosts / f"{self.stem}.log"
 
+    def remove_files(self) -> None:
+        """Remove what a host of a lease leaves, which no other will come after; a log only if nothing is in it."""
+        for path in (self.socket_path, self.starting, self.lock):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size == 0:
+                self.log.unlink()
+
     def connect(self, timeout: float) -> socket.socket:
         """A connection to the host.
 

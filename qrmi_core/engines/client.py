@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -13,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from qrmi_core import polling
 from qrmi_core.engines.address import HostAddress
 from qrmi_core.engines.spool import Spool
 from qrmi_core.environment import child_environment
@@ -22,6 +25,7 @@ __all__ = ["HostClient", "HostGone"]
 
 ANSWER_SECONDS = 120.0
 START_SECONDS = 60.0
+END_SECONDS = 10.0
 
 
 class HostGone(Exception):
@@ -151,6 +155,21 @@ class HostClient:
 
     def _cannot_start(self, why: str) -> ResourceUnavailable:
         return ResourceUnavailable(f"the engine's host process cannot be started: {why} (see {self.address.log})")
+
+    def end(self) -> None:
+        """End the host with its tasks, and return once it is gone; one that does not run is no error.
+
+        Raises:
+            ResourceUnavailable: it does not end, not even when killed.
+        """
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.host_has_ended():
+                return
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(self.address.lock.read_text()), number)
+            polling.wait_until(self.host_has_ended, timeout=END_SECONDS)
+        if not self.host_has_ended():
+            raise ResourceUnavailable(f"the engine's host process does not end: see {self.address.log}", transient=True)
 
     def host_has_ended(self) -> bool:
         """True when no host lives, not even one that is on its way out."""

@@ -9,10 +9,10 @@ It listens on a Unix socket in the spool; one JSON object a line. Requests and a
     {"op": "closed", "resource", "task"}           {"ok": true}          a batch was closed: it may have ended by that
     {"op": "status", "resource"}                   {"queued": n, "running": n}
     {"op": "hold"}                                                       the host lives as long as this connection
-    {"op": "release", "resource"}                  {"ok": true}          once all its jobs are cancelled
 
 A host that was held ends, with its tasks, when nobody holds it any more: that is how the tasks of a lease end
-with it even if the process that granted it is killed. One that was never held ends after a minute without work.
+with it even if the process that granted it is killed. One that was never held ends after a minute without work. SIGTERM
+ends a host at once, its tasks are cancelled.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Host:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._was_held = False
+        self._loaded = False
+        self.was_held = False
         self._stopping = False
 
     def run(self, worker: str) -> None:
@@ -87,7 +88,8 @@ class Host:
         finally:
             self._address.socket_path.unlink(missing_ok=True)
             self._listener.close()
-            self._jobs.cancel(self._jobs.unfinished(), "its allocation has ended", lambda: None)
+            reason = "its allocation has ended" if self.was_held else "the engine was told to end"
+            self._jobs.cancel(self._jobs.unfinished(), reason, lambda: None)
             self._jobs.reap_all()
 
     def _load(self, worker: str) -> None:
@@ -99,6 +101,7 @@ class Host:
             run, broken = importlib.import_module(worker).run, None
         except Exception as error:  # noqa: BLE001  a worker that cannot be imported fails its tasks, with the reason
             run, broken = None, f"the engine cannot be started: {type(error).__name__}: {error}"
+        self._loaded = True
         gc.collect()
         gc.freeze()
         self._jobs.ready(run, broken)
@@ -109,7 +112,7 @@ class Host:
             busy = bool(self._jobs or self._connections)
             if busy:
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since >= IDLE_SECONDS and not self._was_held:
+            elif time.monotonic() - idle_since >= IDLE_SECONDS and not self.was_held:
                 return
             for key, events in self._selector.select(None if busy else IDLE_SECONDS):
                 if key.fileobj is self._listener:
@@ -120,11 +123,13 @@ class Host:
                 else:
                     self._talk(key.data, events)
             self._jobs.reap()
-            if self._was_held and not any(connection.holds for connection in self._connections):
+            if self.was_held and not any(connection.holds for connection in self._connections):
                 return
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
+        if not self._loaded:
+            raise SystemExit  # out of an import that may take seconds
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -197,10 +202,7 @@ class Host:
                 queued, running = self._jobs.count(request["resource"])
                 self._tell(connection, queued=queued, running=running)
             case "hold":
-                connection.holds = self._was_held = True
-            case "release":
-                jobs = self._jobs.unfinished(request["resource"])
-                self._jobs.cancel(jobs, "its allocation has ended", lambda: self._tell(connection, ok=True))
+                connection.holds = self.was_held = True
             case unknown:
                 self._tell(connection, error=f"there is no request {unknown!r}")
 
@@ -260,15 +262,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     lock = os.open(address.lock, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     listener = address.listen()
-    if os.fork():
+    if pid := os.fork():
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{pid}\n".encode(), 0)
         os._exit(0)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    try:
-        Host(address, spool, listener).run(options.worker)
-    finally:
-        sys.stderr.flush()
+    host = Host(address, spool, listener)
+    with contextlib.suppress(SystemExit):
+        host.run(options.worker)
     spool.remove_old(time.time())
+    sys.stderr.flush()
+    if host.was_held:
+        address.remove_files()
     os._exit(0)
 
 

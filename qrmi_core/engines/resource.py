@@ -128,8 +128,9 @@ class EngineResource(BatchResource):
         return token
 
     def release(self, acquisition_token: str) -> None:
-        with contextlib.suppress(HostGone):
-            self._client(acquisition_token).ask_running(op="release", resource=self.name)
+        client = self._client(acquisition_token)
+        client.end()
+        client.address.remove_files()
         with self._holds_lock:
             hold = self._holds.pop(acquisition_token, None)
         if hold is not None:

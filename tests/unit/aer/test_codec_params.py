@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, qpy
-from qiskit.circuit import Parameter, ParameterVector
+from qiskit.circuit import Parameter
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
@@ -142,25 +141,6 @@ def test_a_circuit_in_several_pubs_is_written_once() -> None:
     data = encode_sampler([SamplerPub.coerce((circuit, None, shots)) for shots in (1, 2, 3)])
     assert Counted.written == 1
     assert [pub.shots for pub in decoded("sampler", data)[0]] == [1, 2, 3]
-
-
-def test_a_sweep_of_a_thousand_points_is_encoded_fast() -> None:
-    angles = ParameterVector("t", 200)
-    circuit = QuantumCircuit(100)
-    for i in range(1250):
-        circuit.rz(angles[i % 200], i % 100)
-        circuit.sx(i % 100)
-        circuit.x(i % 100)
-        circuit.cz(i % 99, i % 99 + 1)
-    circuit.measure_all()
-    pub = SamplerPub.coerce((circuit, np.random.default_rng(1).random((1000, 200)), 100))
-
-    def seconds() -> float:
-        start = time.perf_counter()
-        encode_sampler([pub])
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(5)) <= 0.170
 
 
 @pytest.mark.parametrize("values", [None, [], [[]], typed("ndarray", npy(np.zeros((0,))))])

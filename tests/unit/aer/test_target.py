@@ -7,7 +7,6 @@ import copy
 import datetime as dt
 import json
 import math
-import time
 from typing import Any
 
 import numpy as np
@@ -95,22 +94,6 @@ def test_fractional_gates_are_left_out_as_ibm_does(snapshot: str) -> None:
     built = build_target(configuration, properties, use_fractional_gates=False)
     assert described(built) == described(ibms(*files(snapshot), False))
     assert not {"rx", "rzz"} & set(built.operation_names)
-
-
-def test_building_is_no_slower_than_ibms() -> None:
-    configuration, properties = files("fez")
-
-    def seconds(build: Any) -> float:
-        start = time.perf_counter()
-        build()
-        return time.perf_counter() - start
-
-    def ours() -> None:
-        build_target(json.loads(configuration), json.loads(properties))
-
-    assert min(seconds(ours) for _ in range(3)) < min(
-        seconds(lambda: ibms(configuration, properties, None)) for _ in range(3)
-    )
 
 
 def test_the_input_is_left_as_it_is() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_engine import BrokenEngine, TinyEngine
+from tiny_engine import BrokenEngine, SlowEngine, TinyEngine
 
 from qrmi_core import (
     InputError,
@@ -258,12 +258,23 @@ def test_releasing_cancels_what_runs_and_ends_the_host(tiny: TinyEngine) -> None
     in_lease = TinyEngine("tiny", tiny.settings, JobContext(acquisition_token=token))
     task = in_lease.submit(asked(sleep=60))
     worker, host = running(task), host_pid(in_lease)
+    host_files = client(in_lease).address.lock
     tiny.release(token)
     assert is_gone(worker)
     assert wait_until(lambda: is_gone(host), timeout=5)
     with pytest.raises(TaskCancelled, match="its allocation has ended"):
         task.result(timeout=5)
+    assert not list(host_files.parent.glob(f"{host_files.stem}*"))
     tiny.release(token)
+
+
+def test_releasing_does_not_wait_until_the_engine_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker module takes a minute to import."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    slow = SlowEngine("slow", {}, JobContext())
+    token = slow.acquire()
+    slow.release(token)
+    assert slow._client(token).host_has_ended()
 
 
 HOLD = """

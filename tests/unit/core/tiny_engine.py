@@ -81,6 +81,13 @@ class BrokenEngine(TinyEngine):
     worker = "no_such_module_anywhere"
 
 
+class SlowEngine(TinyEngine):
+    """Its worker takes a minute to import."""
+
+    type = "slow-simulator"
+    worker = "slow_import"
+
+
 class Device(TinyEngine):
     """A tiny engine whose name says what its target is like: ``device_<qubits>``."""
 

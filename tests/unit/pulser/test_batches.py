@@ -122,10 +122,8 @@ def test_cancelling_a_batch(connection: QRMIConnection, caplog: pytest.LogCaptur
     config = EmulationConfig(observables=[BitStrings()])
     results = RemoteEmuFreeBackend(long_running(), connection, config=config).run([{}, {}, {}])
     assert running(connection, results.batch_id)
-    start = time.monotonic()
     connection.cancel_batch(results.batch_id)
     assert results.get_batch_status() is BatchStatus.CANCELED
-    assert time.monotonic() - start < 3
     assert {status for status, _ in connection._query_job_progress(results.batch_id).values()} == {JobStatus.CANCELED}
     with pytest.raises(RemoteResultsError) as refused:
         results.results  # noqa: B018

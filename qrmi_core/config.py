@@ -38,8 +38,8 @@ class SecretFile(_Strict):
     def read(self) -> str:
         try:
             return Path(self.file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text, or no path"
             raise ConfigurationError(f"{self.file} cannot be read: {reason}") from error
 
 
@@ -133,7 +133,9 @@ def _text(error: Any) -> str:
     if kind == "missing":
         return "this key is missing"
     if "environment" in location:
-        return 'text, {"file": "path"} or {"env": "variable"} was expected'
+        return 'text in quotes, {"file": "path"} or {"env": "variable"} was expected'
+    if kind == "model_type":
+        return 'an object was expected, as in {"resources": [{"name": ..., "type": ..., "environment": {}}]}'
     if kind == "extra_forbidden":
         known = list((ConfiguredResource if len(location) > 1 else _Document).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)

@@ -83,5 +83,9 @@ def embedded() -> tuple[dict[str, tuple[str, Mapping[str, str]]], list[QRMIError
         if isinstance(loaded, QRMIError):
             broken.append(loaded)
         elif issubclass(loaded, EngineResource):
-            found |= {resource: (name, block) for resource, block in loaded.embedded().items()}
+            try:
+                found |= {resource: (name, block) for resource, block in loaded.embedded().items()}
+            except Exception as error:  # noqa: BLE001  see _loaded
+                why = f"{type(error).__name__}: {error}"
+                broken.append(ResourceUnavailable(f"the engine {name} cannot be listed: {why}"))
     return found, broken

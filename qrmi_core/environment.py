@@ -23,7 +23,9 @@ __all__ = [
     "child_environment",
     "config_file",
     "expand",
+    "own_values",
     "read_job",
+    "scheduler_job",
     "spool_directory",
     "write_job",
 ]
@@ -118,6 +120,19 @@ def read_job(environ: Mapping[str, str] | None = None) -> JobEnvironment | None:
         uid=_number(environ, UID, fallback=slurm.uid),
         job_id=environ.get(JOB_ID) or environ.get(slurm.job_id),
     )
+
+
+def scheduler_job() -> str | None:
+    """Which job of a workload manager this process is in, as text for a person; None outside of one."""
+    for name, scheduler in SCHEDULERS.items():
+        if number := os.environ.get(scheduler.job_id):
+            return f"{name.capitalize()} job {number}"
+    return None
+
+
+def own_values(names: Iterable[str]) -> dict[str, str]:
+    """The variables among ``names`` that are set for this process, without any resource's name in front."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _lists(environ: Mapping[str, str]) -> tuple[str, str | None, str, str | None]:

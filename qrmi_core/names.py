@@ -37,6 +37,6 @@ def did_you_mean(name: str, known: Collection[str], *, command: str = "qrmi reso
     if len(known) <= 8:
         return f"there is {', '.join(sorted(known))}" if len(known) == 1 else f"there are {', '.join(sorted(known))}"
     by_lower = {candidate.lower(): candidate for candidate in known}
-    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
+    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=2, cutoff=0.7)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{hint}`{command}` lists all {len(known)}"

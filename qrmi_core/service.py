@@ -5,14 +5,22 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qrmi_core import discovery, environment
 from qrmi_core.characteristics import Characteristics, characteristics
-from qrmi_core.errors import AmbiguousResource, QRMIError, ResourceNotFound, ResourceUnavailable
+from qrmi_core.errors import (
+    AmbiguousResource,
+    NoQPUError,
+    QRMIError,
+    QRMIWarning,
+    ResourceNotFound,
+    ResourceUnavailable,
+)
 from qrmi_core.names import did_you_mean
 from qrmi_core.resource import JobContext, QuantumResource, ResourceStatusCode
 from qrmi_core.variables import mistakes
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
     from qrmi_core.config import ConfiguredResource
 
 __all__ = ["ListedResource", "QRMIService"]
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,12 @@ class ListedResource:
             return self._make(self._read())
         except QRMIError as error:
             return error
+        except Exception as error:  # noqa: BLE001  a plug-in may raise anything; it must not hide the other resources
+            return ResourceUnavailable(
+                f"{self.name} cannot be used: the driver of {self.type} raised {type(error).__name__}: {error}; "
+                f"report it to the driver's authors",
+                resource=self.name,
+            )
 
     @property
     def resource(self) -> QuantumResource:
@@ -101,7 +117,7 @@ class QRMIService:
         for name, (kind, block) in engines.items():
             if name.lower() not in taken:
                 make = functools.partial(_make, name, kind, context=JobContext())
-                yield ListedResource(name, kind, "embedded", functools.partial(dict, block), make)
+                yield ListedResource(name, kind, "embedded", functools.partial(_of_embedded, kind, block), make)
 
     def listing(self) -> list[ListedResource]:
         """Every resource by name, those that cannot be used included."""
@@ -140,7 +156,19 @@ class QRMIService:
             raise ResourceNotFound(f"{where} has no QPU named {name}: {known}", resource=name)
         return entry
 
+    def refuse_to_choose_for_a_job(self) -> None:
+        """Raise NoQPUError in a job of a workload manager that was given no QPU.
+
+        Whoever asks there for "the QPU of this job" must not be handed a simulator in its place.
+        """
+        if not self.in_job and (job := environment.scheduler_job()):
+            raise NoQPUError(
+                f"{job} was given no QPU: ask for one with --qpu=NAME (#SBATCH --qpu=NAME), or run the program with "
+                f"`qrmi run --qpu=NAME -- ...`, or name a simulator in the program; `qrmi resources` lists them"
+            )
+
     def _only(self) -> QuantumResource:
+        self.refuse_to_choose_for_a_job()
         if len(self._listed) == 1:
             return next(iter(self._listed.values())).resource
         if not self._listed:
@@ -167,7 +195,8 @@ class QRMIService:
         """The resources that meet all criteria.
 
         ``name`` may hold ``*`` and ``?``; errors are medians over the device. A resource that does not say what a
-        criterion asks for does not meet it. Targets are fetched only where a criterion needs them, and once.
+        criterion asks for, or does not answer, does not meet it; the latter is told in a warning. Targets are
+        fetched only where a criterion needs them, and once.
         """
 
         def meets(resource: QuantumResource) -> bool:
@@ -188,7 +217,7 @@ class QRMIService:
                     return False
             return not online or resource.status().status is ResourceStatusCode.ONLINE
 
-        return [resource for resource in self.resources() if meets(resource)]
+        return [resource for resource in self.resources() if _answers(meets, resource)]
 
     def _known(self, resource: QuantumResource) -> Characteristics:
         if resource.name not in self._characteristics:
@@ -203,13 +232,27 @@ class QRMIService:
         """
         waiting = []
         for resource in self.select(**criteria):  # type: ignore[arg-type]
-            status = resource.status()
-            if status.status is ResourceStatusCode.ONLINE:
+            status = _answers(lambda each: each.status(), resource)
+            if status and status.status is ResourceStatusCode.ONLINE:
                 waiting.append((status.pending_job_count or 0, resource))
         if not waiting:
             asked = ", ".join(f"{key}={value}" for key, value in criteria.items()) or "none"
             raise ResourceNotFound(f"no QPU is online and meets the criteria ({asked}); `qrmi status` tells why")
         return min(waiting, key=lambda pair: pair[0])[1]
+
+
+def _answers(ask: Callable[[QuantumResource], _Answer], resource: QuantumResource) -> _Answer | None:
+    """What a resource answers; None, with a warning, where it does not."""
+    try:
+        return ask(resource)
+    except QRMIError as error:
+        warnings.warn(f"{resource.name} is left out: {error}", QRMIWarning, stacklevel=3)
+        return None
+
+
+def _of_embedded(kind: str, block: Mapping[str, str]) -> dict[str, str]:
+    """An engine's own block, and the variables of its type that are set without a resource's name in front."""
+    return environment.own_values(variable.name for variable in discovery.driver(kind).variables) | dict(block)
 
 
 def _of_job(job: environment.JobEnvironment) -> Iterator[ListedResource]:

@@ -22,6 +22,7 @@ def pulser_resource(resource: str | QuantumResource | None) -> BatchResource:
     """The resource that a name stands for; None means the only Pulser QPU here.
 
     Raises:
+        NoQPUError: none was named, and the job was given none.
         ResourceNotFound, AmbiguousResource: there is none, or no single one; says which there are.
         ResourceUnavailable: it cannot be used, and why.
         UnsupportedPayload: it runs no Pulser programs.
@@ -49,6 +50,7 @@ def _runs_pulser(resource: object) -> TypeGuard[BatchResource]:
 
 def _only() -> BatchResource:
     service = QRMIService()
+    service.refuse_to_choose_for_a_job()
     found = [resource for resource in service.resources() if _runs_pulser(resource)]
     if len(found) == 1:
         return found[0]

@@ -14,7 +14,7 @@ from typing import Any
 
 from qrmi_core import ConfigurationError, ResourceUnavailable
 
-__all__ = ["BUILT_IN", "DEFAULT", "DEVICE", "decode", "device_json", "is_file"]
+__all__ = ["BUILT_IN", "DEFAULT", "DEVICE", "decode", "device_json", "is_file", "unknown_device"]
 
 DEVICE = "QRMI_PULSER_DEVICE"
 DEFAULT = "AnalogDevice"
@@ -57,6 +57,14 @@ def is_file(device: str) -> bool:
     return "/" in device or device.endswith(".json")
 
 
+def unknown_device(resource: str, device: str) -> str:
+    """What to say where QRMI_PULSER_DEVICE names neither one of Pulser's devices nor a file."""
+    return (
+        f"{resource}: {DEVICE} is {device!r}: one of {', '.join(BUILT_IN)} or the path of a device's JSON file "
+        f"was expected"
+    )
+
+
 def device_json(settings: Mapping[str, str], resource: str, kept: Path | None = None) -> bytes:
     """The abstract representation of the device that an engine stands for.
 
@@ -69,11 +77,7 @@ def device_json(settings: Mapping[str, str], resource: str, kept: Path | None = 
     device = settings.get(DEVICE) or DEFAULT
     if not is_file(device):
         if device not in BUILT_IN:
-            raise ResourceUnavailable(
-                f"{resource}: {DEVICE} is {device!r}: one of {', '.join(BUILT_IN)} or the path of a device's JSON file "
-                f"was expected",
-                resource=resource,
-            )
+            raise ResourceUnavailable(unknown_device(resource, device), resource=resource)
         return _of_pulser(device) if kept is None else _kept(device, kept)
     try:
         data = Path(device).expanduser().read_bytes()

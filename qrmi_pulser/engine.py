@@ -21,11 +21,13 @@ from qrmi_core import (
     Payload,
     PulserBatch,
     PulserJob,
+    ResourceStatus,
+    ResourceStatusCode,
     ResourceUnavailable,
     Target,
     Variable,
 )
-from qrmi_pulser.device_json import BUILT_IN, DEFAULT, DEVICE, device_json, is_file
+from qrmi_pulser.device_json import BUILT_IN, DEFAULT, DEVICE, device_json, is_file, unknown_device
 from qrmi_pulser.emulators import emulator
 
 __all__ = ["PulserSimulator"]
@@ -67,7 +69,19 @@ class PulserSimulator(EngineResource):
         if is_file(device := settings.get(DEVICE, "")):
             # The worker runs in another directory.
             settings[DEVICE] = str(Path(device).expanduser().absolute())
+        elif (device or DEFAULT) not in BUILT_IN:
+            raise ResourceUnavailable(unknown_device(name, device), resource=name)
         return cls(name, settings, context)
+
+    def status(self) -> ResourceStatus:
+        """Like any engine's; offline also where the device's file cannot be used."""
+        status = super().status()
+        if status.status is ResourceStatusCode.ONLINE and is_file(self.settings.get(DEVICE, "")):
+            try:
+                self.target()
+            except ResourceUnavailable as error:
+                return ResourceStatus(ResourceStatusCode.OFFLINE, status_reason=str(error), healthy=False)
+        return status
 
     def target(self) -> Target:
         """The abstract representation of the device, as JSON."""

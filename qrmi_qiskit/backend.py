@@ -20,7 +20,7 @@ from qrmi_core import (
     ResourceUnavailable,
     Task,
 )
-from qrmi_qiskit.circuit_job import QRMICircuitJob, with_register_for_loose_bits
+from qrmi_qiskit.circuit_job import QRMICircuitJob, with_plain_registers
 from qrmi_qiskit.codec import encode_sampler
 from qrmi_qiskit.configuration import BackendStatus, Configuration
 from qrmi_qiskit.job import QRMIJob
@@ -201,7 +201,7 @@ class QRMIBackend(BackendV2):  # type: ignore[misc]
         for name in options:
             _refuse_unknown(name, options[name])
         listed = [run_input] if isinstance(run_input, QuantumCircuit) else list(run_input)
-        circuits = [with_register_for_loose_bits(each) if isinstance(each, QuantumCircuit) else each for each in listed]
+        circuits = [with_plain_registers(each) if isinstance(each, QuantumCircuit) else each for each in listed]
         pubs = sampler_pubs(circuits, chosen["shots"], chosen["shots"], self.max_shots)
         for index, circuit in enumerate(circuits):
             self.check(circuit, f"circuit {index}")

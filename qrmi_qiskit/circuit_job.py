@@ -22,7 +22,7 @@ from qrmi_qiskit.job import fetch_result
 if TYPE_CHECKING:
     from qrmi_qiskit.backend import QRMIBackend
 
-__all__ = ["QRMICircuitJob", "with_register_for_loose_bits"]
+__all__ = ["QRMICircuitJob", "with_plain_registers"]
 
 _STATUS = {
     TaskStatus.QUEUED: JobStatus.QUEUED,
@@ -33,8 +33,24 @@ _STATUS = {
 }
 
 
-def with_register_for_loose_bits(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit, with a register around the classical bits that are in none, so that they come back."""
+def with_plain_registers(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with registers that can stand in a sampler's result, which ``backend.run`` has no names of.
+
+    Bits that are in no register get one. Qiskit's BackendEstimatorV2 names registers after Paulis, and cuts the
+    names of long ones with dots: then all registers are numbered instead.
+    """
+    covered = _with_register_for_loose_bits(circuit)
+    if all(register.name.isidentifier() for register in covered.cregs):
+        return covered
+    plain = QuantumCircuit(covered.qubits, covered.clbits, name=covered.name, metadata=covered.metadata)
+    for index, register in enumerate(covered.cregs):
+        plain.add_register(ClassicalRegister(bits=list(register), name=f"register_{index}"))
+    for instruction in covered.data:
+        plain.append(instruction)
+    return plain
+
+
+def _with_register_for_loose_bits(circuit: QuantumCircuit) -> QuantumCircuit:
     loose = [bit for bit in circuit.clbits if not circuit.find_bit(bit).registers]
     if not loose:
         return circuit

@@ -58,11 +58,13 @@ class QRMIProvider:
         """The backend of that name; without a name the only one.
 
         Raises:
+            NoQPUError: none was named, and the job was given none.
             ResourceNotFound: there is none of that name; says which there are.
             AmbiguousResource: there are several and none was named.
             ResourceUnavailable: it cannot be used, or it runs no circuits; says why.
         """
         if name is None:
+            self._service.refuse_to_choose_for_a_job()
             fitting = [entry.name for entry in self._service.listing() if _runs_circuits(entry)]
             name = fitting[0] if len(fitting) == 1 else None
         resource = self._service.resource(name)

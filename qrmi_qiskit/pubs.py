@@ -16,7 +16,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub, EstimatorPu
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub, SamplerPubLike
 
-from qrmi_core import InputError
+from qrmi_core import InputError, LimitExceeded
 
 __all__ = ["checked_shots", "estimator_pubs", "precision_of", "sampler_pubs"]
 
@@ -78,7 +78,8 @@ def checked_shots(shots: Any, max_shots: int | None, where: str) -> int:
     """The shots as an integer.
 
     Raises:
-        InputError: they are not a whole number from 1 to ``max_shots``.
+        InputError: they are not a whole number of at least 1.
+        LimitExceeded: they are more than ``max_shots``.
     """
     if not isinstance(shots, numbers.Integral) or isinstance(shots, bool):
         raise InputError(f"{where}: shots are a whole number, not {shots!r} ({type(shots).__name__})")
@@ -86,7 +87,7 @@ def checked_shots(shots: Any, max_shots: int | None, where: str) -> int:
     if whole < 1:
         raise InputError(f"{where}: {whole} shots were asked for; at least 1 is needed")
     if max_shots is not None and whole > max_shots:
-        raise InputError(
+        raise LimitExceeded(
             f"{where}: {whole} shots were asked for; at most {max_shots} are run at once, use several pubs"
         )
     return whole

@@ -11,7 +11,7 @@ from qiskit.circuit import CONTROL_FLOW_OP_NAMES, CircuitInstruction, ParameterE
 from qiskit.primitives import DataBin
 from qiskit.transpiler import Target
 
-from qrmi_core import InputError
+from qrmi_core import InputError, LimitExceeded
 
 __all__ = ["check_circuit", "check_measured"]
 
@@ -37,7 +37,8 @@ def check_circuit(circuit: QuantumCircuit, target: Target, machine: str, where: 
         InputError: an instruction cannot be run; names it, its place and its qubits.
     """
     if target.num_qubits is not None and circuit.num_qubits > target.num_qubits:
-        raise InputError(f"{where}: the circuit has {circuit.num_qubits} qubits and {machine} has {target.num_qubits}")
+        there = target.num_qubits
+        raise LimitExceeded(f"{where}: the circuit has {circuit.num_qubits} qubits and {machine} has {there}")
     _check_block(
         circuit, {qubit: index for index, qubit in enumerate(circuit.qubits)}, _Machine(target, machine), where
     )

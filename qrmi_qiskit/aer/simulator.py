@@ -75,7 +75,7 @@ class Simulator:
         if binds:
             options["parameter_binds"] = [dict(binds)]
         try:
-            result = simulator.run(list(circuits), **options).result()
+            result = simulator.run([_not_ending_in_a_loop(circuit) for circuit in circuits], **options).result()
         except MemoryError:
             raise
         except Exception as error:  # Aer's assembler raises whatever it stumbles over
@@ -131,6 +131,15 @@ class Simulator:
             f"or raise QRMI_ENGINE_MEMORY_MB",
             resource=self.resource,
         )
+
+
+def _not_ending_in_a_loop(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with something after its last instruction: Aer 0.18 cannot leave a loop that is the last."""
+    if not circuit.data or not circuit.data[-1].is_control_flow():
+        return circuit
+    longer = circuit.copy()
+    longer.barrier()
+    return longer
 
 
 def _amount(size: int) -> str:

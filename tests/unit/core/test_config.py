@@ -60,12 +60,15 @@ def test_secrets_are_read_from_files_and_variables(tmp_path: Path, monkeypatch: 
         ({**ENTRY, "lanes": 0}, r"resources\[0\]\.lanes: .*greater than or equal to 1"),
         ({**ENTRY, "lanes": "2"}, r"resources\[0\]\.lanes: .*valid integer"),
         ({**ENTRY, "access": "free"}, r"resources\[0\]\.access: .*'gateway', 'direct' or 'local'"),
-        ({**ENTRY, "environment": {"QRMI_X": 1}}, r'resources\[0\]\.environment\.QRMI_X: text, \{"file": "path"\} or'),
+        (
+            {**ENTRY, "environment": {"QRMI_X": 1}},
+            r'resources\[0\]\.environment\.QRMI_X: text in quotes, \{"file": "path"\} or',
+        ),
         ({**ENTRY, "environment": {"QRMI_X": {"fil": "k"}}}, r"resources\[0\]\.environment\.QRMI_X"),
         ({"name": "fez", "type": "x"}, r"resources\[0\]\.environment: this key is missing"),
         ({**ENTRY, "name": "ibm-fez"}, r"resources\[0\]\.name: 'ibm-fez' cannot name a resource: a name begins with"),
         ({**ENTRY, "name": ""}, r"resources\[0\]\.name: .*at least 1 character"),
-        ([], r"resources\[0\]: "),
+        ([], r"resources\[0\]: an object was expected"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, entry: Any, message: str) -> None:
@@ -94,7 +97,7 @@ def test_names_are_unique(tmp_path: Path, second: str, message: str) -> None:
         ('{\n  "resources": nope\n}', r"line 2 column 16: not JSON"),
         ('{"resources": [], "resources": []}', "the key 'resources' stands twice in one object"),
         ('{"resources": [{"name": "a", "name": "b"}]}', "the key 'name' stands twice"),
-        ("[]", "top level: "),
+        ("[]", "top level: an object was expected, as in"),
         ("", "line 1 column 1: not JSON"),
         ('{"resource": []}', "resources: this key is missing|resource: unknown key; did you mean resources"),
         ("[" * 100_000, "nested too deeply"),

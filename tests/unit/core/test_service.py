@@ -18,8 +18,10 @@ from qrmi_core import (
     JobEnvironmentError,
     NoQPUError,
     QRMIService,
+    QRMIWarning,
     ResourceNotFound,
     ResourceUnavailable,
+    Target,
     discovery,
 )
 
@@ -185,3 +187,45 @@ def test_many_names_are_answered_with_the_near_ones(tmp_path: Path) -> None:
     many = QRMIService(written(tmp_path, *(entry(f"device_{size}") for size in range(5, 25))))
     with pytest.raises(ResourceNotFound, match=r"no QPU named devise_12: did you mean device_12.*lists all 21"):
         many.resource("devise_12")
+
+
+def test_a_job_of_the_workload_manager_without_qpu_is_given_no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    with pytest.raises(NoQPUError, match=r"Slurm job 12 was given no QPU: ask for one with --qpu=NAME"):
+        QRMIService().resource()
+    assert QRMIService().resource("tiny").name == "tiny"
+
+
+def test_variables_without_a_name_in_front_are_for_the_embedded_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QRMI_ENGINE_SEED", "5")
+    service = QRMIService(written(tmp_path, entry("mine", "tiny-simulator")))
+    assert service.resource("tiny").seed == 5  # type: ignore[attr-defined]
+    assert service.resource("mine").seed is None  # type: ignore[attr-defined]
+
+
+def test_a_resource_that_does_not_answer_is_left_out_with_a_warning(
+    service: QRMIService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(device: Device) -> Target:
+        if device.name == "device_20":
+            raise ResourceUnavailable("the vendor is away", transient=True)
+        return target(device)
+
+    target = Device.target
+    monkeypatch.setattr(Device, "target", away)
+    with pytest.warns(QRMIWarning, match="device_20 is left out: the vendor is away"):
+        assert [resource.name for resource in service.select(min_qubits=10)] == ["device_100"]
+
+
+def test_a_driver_that_raises_anything_hides_none_of_the_others(
+    service: QRMIService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str, values: dict[str, str], context: object) -> TinyEngine:
+        raise KeyError(name)
+
+    monkeypatch.setattr(Device, "from_environment", broken)
+    assert [resource.name for resource in service.resources()] == ["tiny"]
+    with pytest.raises(ResourceUnavailable, match="device_5 cannot be used: the driver of device raised KeyError"):
+        service.resource("device_5")

@@ -35,6 +35,9 @@ from qrmi_qiskit import EstimatorV2, QRMIBackend, QRMIProvider, SamplerV2
 class Shelf:
     """A service with these resources, or the errors that stand for them."""
 
+    def refuse_to_choose_for_a_job(self) -> None:
+        """It is in no job."""
+
     def __init__(self, **resources: QuantumResource | Exception) -> None:
         def make(found: QuantumResource | Exception) -> QuantumResource:
             if isinstance(found, Exception):

@@ -202,7 +202,8 @@ def child_environment(
     if overrides is None:
         return environ
     slurm = SCHEDULERS["slurm"]
-    inherited = _split(environ.get(RESOURCES, ""), environ.get(DELIMITER) or ",")
+    _, names, _, _ = _lists(environ)
+    inherited = _split(names or "", environ.get(DELIMITER) or ",")
     prefixes = tuple(f"{name}_QRMI_" for name in (*inherited, *leave_out_jobs_of))
     own = {RESOURCES, TYPES, DELIMITER, PLUGIN_ERROR, TOKEN, TIMEOUT, slurm.legacy_resources, slurm.legacy_types}
     kept = {

@@ -49,5 +49,5 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def stop_hosts(spool: Path) -> None:
     """End the engines' host processes of a spool, which are this test run's own."""
     for lock in (spool / "hosts").glob("*.lock"):
-        with contextlib.suppress(ProcessLookupError, ValueError):
-            os.kill(int(lock.read_text()), signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
+            os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qrmi_core import polling
 from qrmi_core.errors import ResourceUnavailable
 
 __all__ = ["HostAddress"]
 
 _LONGEST_PATH = 100
-_SHOWN_OF_KEY = 12
+_SHOWN_OF_KEY = 13
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class HostAddress:
 
     @property
     def lock(self) -> Path:
-        """Held by the host as long as it lives; its process id stands in it."""
+        """Held by the host as long as it lives; its process id and a random word stand in it."""
         return self.hosts / f"{self.stem}.lock"
 
     @property
@@ -66,7 +67,9 @@ class HostAddress:
         try:
             connection.settimeout(timeout)
             with self._short() as path:
-                connection.connect(path)
+                # With its queue full, a socket says so at once instead of letting wait.
+                if not polling.wait_until(lambda: _connected(connection, path), timeout=timeout):
+                    raise TimeoutError(f"{self.socket_path} takes no connection for {timeout:g} s")
         except BaseException:
             connection.close()
             raise
@@ -79,7 +82,7 @@ class HostAddress:
         with self._short() as path:
             listener.bind(path)
         self.socket_path.chmod(0o600)
-        listener.listen(128)
+        listener.listen(1024)
         listener.setblocking(False)
         return listener
 
@@ -99,3 +102,11 @@ class HostAddress:
             yield f"/proc/self/fd/{directory}/{self.socket_path.name}"
         finally:
             os.close(directory)
+
+
+def _connected(connection: socket.socket, path: str) -> bool:
+    try:
+        connection.connect(path)
+    except BlockingIOError:
+        return False
+    return True

@@ -35,22 +35,26 @@ class HostGone(Exception):
 class HostClient:
     """Talks to one host; safe to use from several threads, each request has its own connection."""
 
-    def __init__(self, spool: Spool, engine: str, key: str, worker: str) -> None:
+    def __init__(self, spool: Spool, engine: str, key: str, worker: str, *, may_start: bool) -> None:
+        """Reach the host of a key; only where ``may_start`` is true do requests start one, else only :meth:`hold`."""
         self.address = HostAddress(spool.hosts, engine, key)
         self._spool = spool
         self._worker = worker
+        self._may_start = may_start
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request, starting the host if need be, and return its answer.
+        """Send a request, starting the host if it may be, and return its answer.
 
         Requests may be sent twice, when a host ends just as it is asked: all of them can be.
         """
         for _ in range(3):
             try:
-                with self.connect(start=True) as connection:
+                with self.connect(start=self._may_start) as connection:
                     return _exchange(connection, request)
             except (HostGone, ConnectionError):
                 continue
+        if not self._may_start:
+            raise ResourceUnavailable("the allocation that the engine was held for has ended: ask for a new one")
         raise ResourceUnavailable(
             f"the engine's host process ends as soon as it is asked: see {self.address.log}", transient=True
         )
@@ -78,13 +82,12 @@ class HostClient:
         with self.connect(start=False) as connection:
             connection.sendall(_line({"op": "wait", "resource": resource, "ids": sorted(missing)}))
             for answer in _answers(connection, deadline):
-                if "ended" in answer:
-                    missing.discard(answer["ended"])
-                    ended.add(answer["ended"])
-                if not missing or first:
-                    break
                 if "error" in answer:
                     raise ResourceUnavailable(answer["error"], resource=resource)
+                missing.discard(answer["ended"])
+                ended.add(answer["ended"])
+                if not missing or first:
+                    break
         return ended
 
     def hold(self) -> socket.socket:
@@ -165,11 +168,19 @@ class HostClient:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.host_has_ended():
                 return
-            with contextlib.suppress(OSError, ValueError):
-                os.kill(int(self.address.lock.read_text()), number)
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                os.kill(int(self.address.lock.read_text().split()[0]), number)
             polling.wait_until(self.host_has_ended, timeout=END_SECONDS)
         if not self.host_has_ended():
             raise ResourceUnavailable(f"the engine's host process does not end: see {self.address.log}", transient=True)
+
+    def host_now(self) -> str | None:
+        """The host process that lives, as it names itself; None when none does."""
+        if self.host_has_ended():
+            return None
+        with contextlib.suppress(FileNotFoundError, IndexError):
+            return self.address.lock.read_text().split()[1]
+        return None
 
     def host_has_ended(self) -> bool:
         """True when no host lives, not even one that is on its way out."""

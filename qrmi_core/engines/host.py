@@ -60,13 +60,13 @@ class Connection:
 class Host:
     """The loop of the host process."""
 
-    def __init__(self, address: HostAddress, spool: Spool, listener: socket.socket) -> None:
+    def __init__(self, address: HostAddress, spool: Spool, listener: socket.socket, identity: str) -> None:
         self._address = address
         self._spool = spool
         self._listener = listener
         self._selector = selectors.DefaultSelector()
         self._connections: set[Connection] = set()
-        self._jobs = Jobs(self._job_ended, self._close_in_worker)
+        self._jobs = Jobs(identity, self._job_ended, self._close_in_worker)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -114,7 +114,8 @@ class Host:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= IDLE_SECONDS and not self.was_held:
                 return
-            for key, events in self._selector.select(None if busy else IDLE_SECONDS):
+            patience = None if busy else IDLE_SECONDS
+            for key, events in self._selector.select(1.0 if self._jobs.has_unwritten_states else patience):
                 if key.fileobj is self._listener:
                     self._accept()
                 elif key.fileobj == self._wake_read:
@@ -123,6 +124,7 @@ class Host:
                 else:
                     self._talk(key.data, events)
             self._jobs.reap()
+            self._jobs.write_again()
             if self.was_held and not any(connection.holds for connection in self._connections):
                 return
 
@@ -211,6 +213,7 @@ class Host:
             self._task_ended(task)
             self._tell(connection, ok=True)
 
+        self._jobs.add(task)  # perhaps its client ended before it could say so
         unfinished = [job for job in self._jobs.unfinished(task.resource) if job.task.id == task.id]
         chosen = [job for job in unfinished if job_ids is None or job.id in job_ids]
         self._jobs.cancel(chosen, "cancelled by its user", gone)
@@ -223,6 +226,7 @@ class Host:
                 self._tell(connection, ended=wanted)
             else:
                 connection.waits.add(wanted)
+                self._jobs.add(task)  # perhaps its client ended before it could say so
 
     def _job_ended(self, job: Job) -> None:
         self._announce(job.id)
@@ -262,11 +266,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     lock = os.open(address.lock, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     listener = address.listen()
+    incarnation = os.urandom(8).hex()
+    # Of one length each time, so that a reader sees one or the other and no mixture.
+    os.pwrite(lock, f"{os.getpid():>12} {incarnation}".encode(), 0)
     if pid := os.fork():
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{pid}\n".encode(), 0)
+        os.pwrite(lock, f"{pid:>12} {incarnation}".encode(), 0)
         os._exit(0)
-    host = Host(address, spool, listener)
+    host = Host(address, spool, listener, incarnation)
     with contextlib.suppress(SystemExit):
         host.run(options.worker)
     spool.remove_old(time.time())

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,8 +20,6 @@ from qrmi_core.engines.work import Work
 from qrmi_core.tasks import TaskStatus
 
 __all__ = ["Job", "Jobs"]
-
-_LONGEST_REASON = 16_000
 
 
 @dataclass(eq=False)
@@ -40,17 +39,14 @@ class Job:
     def id(self) -> str:
         return self.task.job_id(self.number)
 
-    def set_state(self, status: TaskStatus, **details: Any) -> None:
-        # A task whose directory was removed under us has nobody left to tell.
-        with contextlib.suppress(FileNotFoundError):
-            self.task.set_state(self.number, status, **details)
-
 
 class Jobs:
     """Queue and workers; ``ended`` is called with each job that has ended, after its state is in the spool."""
 
-    def __init__(self, ended: Callable[[Job], None], close_in_worker: Callable[[], None]) -> None:
+    def __init__(self, host: str, ended: Callable[[Job], None], close_in_worker: Callable[[], None]) -> None:
+        self._host = host
         self._ended = ended
+        self._unwritten: list[tuple[Job, TaskStatus, dict[str, Any]]] = []
         self._close_in_worker = close_in_worker
         self._queued: dict[str, Job] = {}
         self._running: dict[int, Job] = {}
@@ -59,6 +55,34 @@ class Jobs:
 
     def __bool__(self) -> bool:
         return bool(self._queued or self._running)
+
+    @property
+    def has_unwritten_states(self) -> bool:
+        """True while a state could not be written, for want of space perhaps; :meth:`write_again` tries again."""
+        return bool(self._unwritten)
+
+    def write_again(self) -> None:
+        """Write the states that could not be written before."""
+        unwritten, self._unwritten = self._unwritten, []
+        for job, status, details in unwritten:
+            if self._set_state(job, status, **details) and status.is_final:
+                self._ended(job)
+
+    def _set_state(self, job: Job, status: TaskStatus, **details: Any) -> bool:
+        """Write a job's state; False where it could not be written, which must not harm the other jobs."""
+        try:
+            job.task.set_state(job.number, status, host=self._host, **details)
+        except FileNotFoundError:
+            return True  # the task was removed: nobody is left to be told
+        except OSError as error:
+            print(f"the state of {job.id} cannot be written: {error}", file=sys.stderr)  # noqa: T201  the host's log
+            self._unwritten.append((job, status, details))
+            return False
+        return True
+
+    def _end(self, job: Job, status: TaskStatus, **details: Any) -> None:
+        if self._set_state(job, status, **details):
+            self._ended(job)
 
     def count(self, resource: str) -> tuple[int, int]:
         """How many jobs of a resource are queued and how many run."""
@@ -85,10 +109,10 @@ class Jobs:
             if info.status.is_final or job.id in known:
                 continue
             if info.status is TaskStatus.RUNNING:
-                job.set_state(TaskStatus.FAILED, reason="the engine ended before the task did", ended=time.time())
-                self._ended(job)
+                self._end(job, TaskStatus.FAILED, reason="the engine ended before the task did", ended=time.time())
             else:
                 self._queued[job.id] = job
+                self._set_state(job, TaskStatus.QUEUED)
         self.start_more()
 
     def start_more(self) -> None:
@@ -96,8 +120,7 @@ class Jobs:
         if self._broken:
             for job in list(self._queued.values()):
                 del self._queued[job.id]
-                job.set_state(TaskStatus.FAILED, reason=self._broken, ended=time.time())
-                self._ended(job)
+                self._end(job, TaskStatus.FAILED, reason=self._broken, ended=time.time())
         if self._run is None:
             return
         for job in list(self._queued.values()):
@@ -106,15 +129,16 @@ class Jobs:
                 self._start(job, self._run)
 
     def _start(self, job: Job, run: Callable[[Work], bytes]) -> None:
-        outcome, told = os.pipe()
         job.started = time.time()
+        pipe: tuple[int, ...] = ()
         try:
+            outcome, told = pipe = os.pipe()
             pid = os.fork()
         except OSError as error:
-            os.close(outcome)
-            os.close(told)
-            job.set_state(TaskStatus.FAILED, reason=f"no worker could be started: {error.strerror}", ended=time.time())
-            self._ended(job)
+            for end in pipe:
+                os.close(end)
+            reason = f"no worker could be started: {error.strerror}"
+            self._end(job, TaskStatus.FAILED, reason=reason, ended=time.time())
             return
         if pid == 0:
             os.close(outcome)
@@ -123,7 +147,7 @@ class Jobs:
         os.close(told)
         job.pid, job.outcome = pid, outcome
         self._running[pid] = job
-        job.set_state(TaskStatus.RUNNING, started=job.started)
+        self._set_state(job, TaskStatus.RUNNING, started=job.started)
 
     def cancel(self, jobs: Iterable[Job], reason: str, when_gone: Callable[[], None]) -> None:
         """Cancel jobs; ``when_gone`` is called once, when the last worker of them is gone."""
@@ -131,8 +155,7 @@ class Jobs:
         for job in jobs:
             if job.pid is None:
                 self._queued.pop(job.id, None)
-                job.set_state(TaskStatus.CANCELLED, reason=reason, ended=time.time())
-                self._ended(job)
+                self._end(job, TaskStatus.CANCELLED, reason=reason, ended=time.time())
             else:
                 job.cancelled = reason
                 running.append(job)
@@ -173,19 +196,19 @@ class Jobs:
         now = time.time()
         times = {"started": job.started, "ended": now}
         if job.cancelled is not None:
-            job.set_state(TaskStatus.CANCELLED, reason=job.cancelled, **times)
+            self._end(job, TaskStatus.CANCELLED, reason=job.cancelled, **times)
         elif code == 0 and told.get("ok"):
-            job.set_state(TaskStatus.COMPLETED, qpu_seconds=now - (job.started or now), **times)
+            self._end(job, TaskStatus.COMPLETED, qpu_seconds=now - (job.started or now), **times)
         else:
             reason = told.get("reason") or _reason_of_exit(code)
-            job.set_state(
+            self._end(
+                job,
                 TaskStatus.FAILED,
-                reason=reason[:_LONGEST_REASON],
+                reason=reason,
                 code=told.get("code"),
                 solution=told.get("solution"),
                 **times,
             )
-        self._ended(job)
         for call in job.when_gone:
             call()
 
@@ -209,7 +232,8 @@ def _read(outcome: int) -> dict[str, Any]:
 
 def _reason_of_exit(code: int) -> str:
     if code < 0:
-        name = signal.Signals(-code).name
+        known = set(signal.Signals)
+        name = signal.Signals(-code).name if -code in known else f"signal {-code}"
         if -code in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
             hint = ", perhaps for want of memory: see the machine's kernel log" if -code == signal.SIGKILL else ""
             return f"the worker was killed by {name} from outside{hint}"

@@ -7,9 +7,12 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import socket
+import sys
 import threading
 import time
+import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, TypeVar
@@ -30,7 +33,8 @@ __all__ = ["EngineResource"]
 
 _Seen = TypeVar("_Seen")
 
-OUTSIDE_A_LEASE = "user"
+OUTSIDE_A_LEASE = "user-"
+_TOKEN = re.compile(r"[0-9a-f]{32}")
 GOING_SECONDS = 10.0
 
 
@@ -128,6 +132,8 @@ class EngineResource(BatchResource):
         return token
 
     def release(self, acquisition_token: str) -> None:
+        if not _TOKEN.fullmatch(acquisition_token):
+            return
         client = self._client(acquisition_token)
         client.end()
         client.address.remove_files()
@@ -144,12 +150,13 @@ class EngineResource(BatchResource):
         task = self._spool.create(
             self.name, self.type, payload, self.settings, client.address.key, socket.gethostname()
         )
-        client.ask(op="submit", resource=self.name, task=task.id)
+        self._submit(task)
         return task.id
 
     def task_stop(self, task_id: str) -> None:
         task = self._task(task_id)
-        task.close()
+        with task.locked():
+            task.close()
         self._cancel(task, None)
 
     def task_info(self, task_id: str) -> TaskInfo:
@@ -190,17 +197,21 @@ class EngineResource(BatchResource):
 
     def batch_add(self, batch_id: str, jobs: Sequence[PulserJob]) -> tuple[str, ...]:
         task = self._task(batch_id)
-        if not task.is_open():
-            raise InputError(
-                f"batch {batch_id} on {self.name} is closed: open a new one", resource=self.name, task_id=batch_id
-            )
-        numbers = task.add_jobs(jobs)
-        self._client_of(task).ask(op="submit", resource=self.name, task=task.id)
+        self._refuse_elsewhere(task)
+        with task.locked():
+            if not task.is_open():
+                raise InputError(
+                    f"batch {batch_id} on {self.name} is closed: open a new one", resource=self.name, task_id=batch_id
+                )
+            numbers = task.add_jobs(jobs)
+        self._submit(task)
         return tuple(task.job_id(number) for number in numbers)
 
     def batch_close(self, batch_id: str) -> None:
         task = self._task(batch_id)
-        task.close()
+        self._refuse_elsewhere(task)
+        with task.locked():
+            task.close()
         with contextlib.suppress(HostGone):
             self._client_of(task).ask_running(op="closed", resource=self.name, task=task.id)
 
@@ -229,40 +240,65 @@ class EngineResource(BatchResource):
         return self._spool.task(self.name, task_id)
 
     def _client(self, key: str | None = None) -> HostClient:
-        return HostClient(self._spool, self.type, key or self.context.acquisition_token or OUTSIDE_A_LEASE, self.worker)
+        if key is None:
+            key = self.context.acquisition_token
+        if key is None:
+            # Two environments of one user may hold different versions of the simulator.
+            key = f"{OUTSIDE_A_LEASE}{zlib.crc32(sys.prefix.encode()):08x}"
+        may_start = key.startswith(OUTSIDE_A_LEASE)
+        return HostClient(self._spool, self.type, key, self.worker, may_start=may_start)
 
     def _client_of(self, task: SpooledTask) -> HostClient:
         return self._client(task.header()["host"])
 
-    def _cancel(self, task: SpooledTask, job_ids: list[str] | None) -> None:
-        client = self._client_of(task)
+    def _submit(self, task: SpooledTask) -> None:
+        """Tell the host of new jobs; those that it does not take on are failed, so that they never run later."""
         try:
-            client.ask_running(op="cancel", resource=self.name, task=task.id, jobs=job_ids)
-        except HostGone:
-            self._settle(task)
+            self._client_of(task).ask(op="submit", resource=self.name, task=task.id)
+        except ResourceUnavailable as error:
+            for number in task.job_numbers():
+                if task.host_of(number) is None and not task.job_info(number).status.is_final:
+                    task.set_state(number, TaskStatus.FAILED, reason=f"it never ran: {error}", ended=time.time())
+            raise ResourceUnavailable(f"{self.name}: {error}", resource=self.name, task_id=task.id) from error
 
-    def _looked_at(self, task: SpooledTask, look: Callable[[SpooledTask], _Seen]) -> _Seen:
-        """What is seen of a task; what a host left behind that has ended is settled first."""
-        if not task.info().status.is_final and self._is_here(task) and self._client_of(task).host_has_ended():
-            self._settle(task)
-        return look(task)
+    def _cancel(self, task: SpooledTask, job_ids: list[str] | None) -> None:
+        infos = self._looked_at(task, SpooledTask.job_infos)
+        if all(info.status.is_final for info in infos if job_ids is None or info.id in job_ids):
+            return
+        self._refuse_elsewhere(task)
+        try:
+            self._client_of(task).ask_running(op="cancel", resource=self.name, task=task.id, jobs=job_ids)
+        except HostGone:
+            for number in task.job_numbers():
+                unfinished = not self._looked_at(task, lambda task: task.job_info(number)).status.is_final  # noqa: B023
+                if unfinished and (job_ids is None or task.job_id(number) in job_ids):
+                    task.set_state(number, TaskStatus.CANCELLED, reason="cancelled by its user", ended=time.time())
 
     def _is_here(self, task: SpooledTask) -> bool:
         return bool(task.header()["node"] == socket.gethostname())
 
-    def _settle(self, task: SpooledTask) -> None:
-        """Write the end of jobs whose host has ended without doing so."""
-        client = self._client_of(task)
-        if not self._is_here(task) or not polling.wait_until(client.host_has_ended, timeout=GOING_SECONDS):
+    def _refuse_elsewhere(self, task: SpooledTask) -> None:
+        if not self._is_here(task):
             raise ResourceUnavailable(
-                f"task {task.id} runs on {task.header()['node']} and can be reached only there",
+                f"task {task.id} runs on {task.header()['node']} and can be changed only there",
                 resource=self.name,
                 task_id=task.id,
             )
-        unfinished = [number for number in task.job_numbers() if not task.job_info(number).status.is_final]
-        for number in unfinished:
-            reason = "the engine's process ended before the task did: submit it again"
-            task.set_state(number, TaskStatus.FAILED, reason=reason, ended=time.time())
+
+    def _looked_at(self, task: SpooledTask, look: Callable[[SpooledTask], _Seen]) -> _Seen:
+        """What is seen of a task; jobs that a host left behind that has ended are settled first."""
+        if not task.info().status.is_final and self._is_here(task):
+            self._settle(task)
+        return look(task)
+
+    def _settle(self, task: SpooledTask) -> None:
+        """Write the end of jobs whose host has ended without doing so; those that none has taken on still wait."""
+        taken = {number: task.host_of(number) for number in task.job_numbers()}
+        now = self._client_of(task).host_now()
+        for number, host in taken.items():
+            if host is not None and host != now and not task.job_info(number).status.is_final:
+                reason = "the engine's process ended before the task did: submit it again"
+                task.set_state(number, TaskStatus.FAILED, host=host, reason=reason, ended=time.time())
 
     def _wait(
         self,
@@ -286,8 +322,16 @@ class EngineResource(BatchResource):
                 # No single host can tell; the spool can be looked at from every node that shares it.
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 return ended | polling.poll(look, missing, timeout=left, first=first)
+            client = self._client_of(tasks[missing[0]])
             try:
-                self._client_of(tasks[missing[0]]).wait(self.name, missing, deadline=deadline, first=first)
+                client.wait(self.name, missing, deadline=deadline, first=first)
             except HostGone:
-                for wanted in missing:
-                    self._settle(tasks[wanted])
+                polling.wait_until(client.host_has_ended, timeout=GOING_SECONDS)
+                for task in {task.id: task for task in map(tasks.__getitem__, missing)}.values():
+                    self._take_on_again(task)
+
+    def _take_on_again(self, task: SpooledTask) -> None:
+        """Submit jobs that no host has taken on, whose client must have ended before it could say so."""
+        if any(task.host_of(n) is None and not task.job_info(n).status.is_final for n in task.job_numbers()):
+            with contextlib.suppress(ResourceUnavailable):
+                self._submit(task)

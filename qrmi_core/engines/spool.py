@@ -10,12 +10,13 @@
         closed              there once no more jobs come
         log                 what the workers wrote
 
-Every file appears whole, by a rename. A job without a state is queued.
+Every file appears whole, by a rename. A job without a state is queued, and no host has taken it on yet.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -34,6 +35,7 @@ __all__ = ["Spool", "SpooledTask"]
 VERSION = 1
 KEPT_SECONDS = 30 * 24 * 3600.0
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _KINDS: Mapping[str, type[Any]] = {
     kind.__name__: kind for kind in (QiskitPrimitive, PulserBatch, IQMServer, AliceBobFelis)
 }
@@ -87,6 +89,16 @@ class SpooledTask:
     def is_open(self) -> bool:
         return not (self.path / "closed").exists()
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone among those that add jobs to the task or close it."""
+        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
+
     def close(self) -> None:
         (self.path / "closed").touch()
 
@@ -106,7 +118,7 @@ class SpooledTask:
             TaskNotFound: it has no such job.
         """
         task_id, _, number = job_id.partition(".")
-        if task_id == self.id and number.isdecimal() and self._job(int(number), "json").exists():
+        if task_id == self.id and _NUMBER.fullmatch(number) and self._job(int(number), "json").exists():
             return int(number)
         raise TaskNotFound(
             f"batch {self.id} on {self.resource} has no job {job_id}", resource=self.resource, task_id=job_id
@@ -144,17 +156,26 @@ class SpooledTask:
         return PulserJob(loaded["runs"], None if variables is None else variables.encode())
 
     def set_state(self, number: int, status: TaskStatus, **details: Any) -> None:
-        """Write where a job is; ``details`` are fields of :class:`TaskInfo`."""
+        """Write where a job is; ``details`` are fields of :class:`TaskInfo`, and ``host``: the host that has it."""
         told = {key: value for key, value in details.items() if value is not None}
         write_whole(self._job(number, "state"), json.dumps({"status": status.value, **told}).encode())
 
     def job_info(self, number: int) -> TaskInfo:
-        job_id = self.job_id(number)
+        state = self._state(number)
+        state.pop("host", None)
+        return TaskInfo(id=self.job_id(number), **{**state, "status": TaskStatus(state["status"])})
+
+    def host_of(self, number: int) -> str | None:
+        """The host process that has taken a job on, None while none has."""
+        host: str | None = self._state(number).get("host")
+        return host
+
+    def _state(self, number: int) -> dict[str, Any]:
         try:
-            state = json.loads(self._job(number, "state").read_bytes())
+            state: dict[str, Any] = json.loads(self._job(number, "state").read_bytes())
         except FileNotFoundError:
-            return TaskInfo(job_id, TaskStatus.QUEUED)
-        return TaskInfo(id=job_id, **{**state, "status": TaskStatus(state["status"])})
+            return {"status": TaskStatus.QUEUED.value}
+        return state
 
     def job_infos(self) -> list[TaskInfo]:
         return [self.job_info(number) for number in self.job_numbers()]
@@ -168,13 +189,14 @@ class SpooledTask:
     def info(self) -> TaskInfo:
         """The task as a whole; see :class:`qrmi_core.resource.BatchResource` for what that means for a batch."""
         header = self.header()
+        is_open = self.is_open()
         infos = self.job_infos()
         fields_of_header = {"created": header["created"], "program": header["fields"].get("program_id")}
-        if len(infos) == 1 and not self.is_open():
+        if len(infos) == 1 and not is_open:
             return replace(infos[0], id=self.id, **fields_of_header)
         started = [info.started for info in infos if info.started is not None]
         ended = [info.ended for info in infos if info.ended is not None]
-        status = _status_of_batch([info.status for info in infos], is_open=self.is_open())
+        status = _status_of_batch([info.status for info in infos], is_open=is_open)
         failed = next((info for info in infos if info.status is TaskStatus.FAILED), None)
         return TaskInfo(
             self.id,

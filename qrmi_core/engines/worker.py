@@ -27,6 +27,7 @@ from qrmi_core.errors import QRMIError
 __all__ = ["begin"]
 
 PR_SET_PDEATHSIG = 1
+_LONGEST_TEXT = 4000
 
 
 def begin(run: Callable[[Work], bytes], task: SpooledTask, number: int, outcome: int) -> NoReturn:
@@ -47,18 +48,23 @@ def begin(run: Callable[[Work], bytes], task: SpooledTask, number: int, outcome:
         except MemoryError:
             told = {"reason": _out_of_memory(task)}
         except QRMIError as error:
-            told = {"reason": str(error), "code": error.code, "solution": error.solution}
+            told = {"reason": _cut(str(error)), "code": _cut(error.code), "solution": _cut(error.solution)}
             logging.getLogger(__name__).error("%s: %s", job_id, error)
         except Exception as error:
-            told = {"reason": _reason(error, task)}
+            told = {"reason": _cut(_reason(error, task))}
             logging.getLogger(__name__).exception("%s failed", job_id)
         with contextlib.suppress(OSError):
-            os.write(outcome, json.dumps(told).encode())
+            os.write(outcome, json.dumps(told, ensure_ascii=False).encode(errors="replace"))
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def _cut(text: str | None) -> str | None:
+    """What fits into the pipe to the host, which reads it only when this process has ended."""
+    return text if text is None or len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} [cut]"
 
 
 def _work(task: SpooledTask, number: int, settings: Mapping[str, str], *, is_batch: bool) -> Work:

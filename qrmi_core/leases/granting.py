@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qrmi_core.errors import LeaseRefused, QRMIError, ReleaseIncomplete
 from qrmi_core.leases.journal import Acquisition, AcquisitionState, Journal, LeaseRecord, LeaseState
+from qrmi_core.names import clash
 from qrmi_core.resource import QuantumResource
 
 __all__ = ["Lease", "Leases"]
@@ -34,6 +36,8 @@ class Leases:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._resources: dict[str, tuple[QuantumResource, ...]] = {}
+        self._lock = threading.Lock()
+        self._releasing: dict[str, threading.Lock] = {}
 
     def grant(self, resources: Sequence[QuantumResource], *, seconds: float | None = None) -> Lease:
         """Acquire every resource, or none; ``seconds`` is how long the allocation may last.
@@ -41,6 +45,8 @@ class Leases:
         Raises:
             LeaseRefused: one could not be acquired; those acquired before it were given back.
         """
+        if twins := clash(resource.name for resource in resources):
+            raise LeaseRefused(f"{twins[0]} is asked for twice: name each QPU once", resource=twins[0])
         now = time.time()
         record = LeaseRecord(
             id=os.urandom(16).hex(),
@@ -89,6 +95,12 @@ class Leases:
         Raises:
             ReleaseIncomplete: some could not be given back; the journal keeps them.
         """
+        with self._lock:
+            one_at_a_time = self._releasing.setdefault(lease_id, threading.Lock())
+        with one_at_a_time:
+            self._release(lease_id)
+
+    def _release(self, lease_id: str) -> None:
         record = self._journal.read(lease_id)
         if record is None or not any(each.state.may_be_held for each in record.acquisitions):
             return

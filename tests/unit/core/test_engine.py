@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -73,7 +74,7 @@ def client(resource: Any) -> HostClient:
 
 
 def host_pid(resource: Any) -> int:
-    return int(client(resource).address.lock.read_text())
+    return int(client(resource).address.lock.read_text().split()[0])
 
 
 def is_gone(pid: int) -> bool:
@@ -432,8 +433,103 @@ def test_looking_at_a_task_starts_no_host(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     tiny = TinyEngine("tiny", {}, JobContext())
-    import socket
-
     task = Spool(tmp_path / "qrmi").create("tiny", tiny.type, asked(), {}, "user", socket.gethostname())
     look(tiny, task.id)
     assert not list((tmp_path / "qrmi" / "hosts").glob("*.lock"))
+
+
+def own_spool(monkeypatch: pytest.MonkeyPatch, path: Path) -> TinyEngine:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("XDG_STATE_HOME", str(path))
+    return TinyEngine("tiny", {}, JobContext())
+
+
+def test_looking_at_a_task_that_is_being_submitted_does_not_fail_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = own_spool(monkeypatch, tmp_path)
+    submitted = threading.Event()
+
+    def look() -> None:
+        while not submitted.is_set():
+            for task_id in tiny.task_ids():
+                tiny.task_info(task_id)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        task = tiny.submit(asked(number=1))
+    finally:
+        submitted.set()
+        looker.join(20)
+    assert task.result(timeout=20)
+    os.kill(host_pid(tiny), signal.SIGTERM)
+
+
+def test_a_new_host_does_not_hide_that_the_one_before_it_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = own_spool(monkeypatch, tmp_path)
+    lost = tiny.submit(asked(sleep=60))
+    running(lost)
+    os.kill(host_pid(tiny), signal.SIGKILL)
+    assert wait_until(client(tiny).host_has_ended, timeout=10)
+    assert tiny.submit(asked()).result(timeout=20)
+    assert lost.wait(timeout=10).status is TaskStatus.FAILED
+    os.kill(host_pid(tiny), signal.SIGTERM)
+
+
+def test_a_task_whose_client_died_before_it_told_the_host_runs_when_it_is_waited_for(tiny: TinyEngine) -> None:
+    store = Spool(tiny._spool.root)
+    orphan = store.create("tiny", tiny.type, asked(number=5), {}, client(tiny).address.key, socket.gethostname())
+    assert tiny.task_status(orphan.id) is TaskStatus.QUEUED
+    assert json.loads(tiny.task(orphan.id).result(timeout=20).data)["number"] == 5
+    other = store.create("tiny", tiny.type, asked(number=5), {}, client(tiny).address.key, socket.gethostname())
+    tiny.task_stop(other.id)
+    assert tiny.task_status(other.id) is TaskStatus.CANCELLED
+
+
+@pytest.mark.parametrize("text", ["x" * 200_000, "\N{SNOWMAN}" * 100_000])
+def test_a_long_reason_is_cut(tiny: TinyEngine, text: str) -> None:
+    with pytest.raises(TaskFailed, match=rf"RuntimeError: {text[:100]}.* \[cut\]$"):
+        tiny.submit(asked(crash=text)).result(timeout=20)
+
+
+def test_a_state_that_cannot_be_written_harms_no_other_task(tiny: TinyEngine) -> None:
+    blocked, other = tiny.submit(asked(sleep=1)), tiny.submit(asked(sleep=1.5))
+    running(blocked)
+    jobs = tiny._task(blocked.id).path / "jobs"
+    state = jobs / "0001.state"
+    assert wait_until(lambda: "running" in state.read_text(), timeout=10)
+    state.unlink()
+    state.mkdir()
+    assert other.result(timeout=20)
+    state.rmdir()
+    assert blocked.wait(timeout=20).status is TaskStatus.COMPLETED
+
+
+def test_the_engine_of_a_lease_is_started_by_its_holder_only(tiny: TinyEngine) -> None:
+    token = tiny.acquire()
+    in_lease = TinyEngine("tiny", tiny.settings, JobContext(acquisition_token=token))
+    assert in_lease.submit(asked()).result(timeout=20)
+    os.kill(host_pid(in_lease), signal.SIGKILL)
+    assert wait_until(client(in_lease).host_has_ended, timeout=10)
+    with pytest.raises(ResourceUnavailable, match="the allocation that the engine was held for has ended"):
+        in_lease.submit(asked())
+    assert in_lease.task_status(in_lease.task_ids()[0]) is TaskStatus.FAILED
+    tiny.release(token)
+    tiny.release("no such token")
+
+
+def test_an_id_that_is_nearly_a_jobs_is_none(tiny: TinyEngine) -> None:
+    task = tiny.submit(batch({"number": 1}))
+    for job_id in (f"{task.id}.01", f"{task.id}.\N{SUPERSCRIPT ONE}", f"{task.id}.", task.id):
+        with pytest.raises(TaskNotFound, match="has no job"):
+            tiny.batch_cancel_jobs(task.id, [job_id])
+
+
+def test_a_stopped_batch_takes_no_more_jobs(tiny: TinyEngine) -> None:
+    task = tiny.submit(batch(is_open=True))
+    task.cancel()
+    with pytest.raises(InputError, match="is closed"):
+        tiny.batch_add(task.id, [PulserJob(1)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,30 @@ def test_no_token_shows_in_texts(leases: Leases, journal: MemoryJournal) -> None
     assert lease.tokens["first"] not in f"{lease!r} {journal.read(lease.id)!r}"
     leases.release(lease.id)
     assert os.environ.get("QRMI_JOB_ACQUISITION_TOKEN") is None
+
+
+def test_a_resource_is_granted_once_in_a_lease(leases: Leases, journal: MemoryJournal) -> None:
+    with pytest.raises(LeaseRefused, match="first is asked for twice"):
+        leases.grant([Watched("first"), Watched("first")])
+    assert journal.live() == []
+
+
+def test_two_threads_may_release_the_same_lease(leases: Leases, journal: MemoryJournal) -> None:
+    resource = Watched("first")
+    lease = leases.grant([resource])
+    failures: list[Exception] = []
+
+    def release() -> None:
+        try:
+            leases.release(lease.id)
+        except Exception as error:  # noqa: BLE001  whatever it is, the test must see it
+            failures.append(error)
+
+    threads = [threading.Thread(target=release) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failures == []
+    assert resource.held == []
+    assert journal.live() == []

@@ -307,3 +307,23 @@ def test_eight_threads_share_a_backend(ideal: QRMIBackend) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(run, range(8)))
     assert found == [[{f"{16 * index + turn:08b}": 5} for turn in (1, 2)] for index in range(8)]
+
+
+def test_a_loop_may_be_the_last_instruction() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.x(0)
+    circuit.measure(0, 0)
+    with circuit.while_loop((circuit.clbits[0], 1)):
+        circuit.x(0)
+        circuit.measure(0, 0)
+    assert SamplerV2("aer_ideal").run([circuit], shots=20).result(timeout=60)[0].data.c.get_counts() == {"0": 20}
+
+
+def test_qiskits_own_estimator_runs_on_a_device_of_many_qubits() -> None:
+    backend = QRMIProvider().backend("aer_fez")
+    circuit = QuantumCircuit(2)
+    circuit.x(0)
+    laid_out = generate_preset_pass_manager(optimization_level=1, backend=backend).run(circuit)
+    observable = SparsePauliOp("IZ").apply_layout(laid_out.layout)
+    value = BackendEstimatorV2(backend=backend).run([(laid_out, observable)]).result()[0].data.evs
+    assert value == pytest.approx(-1, abs=0.1)

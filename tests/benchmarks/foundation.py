@@ -52,13 +52,23 @@ def show(what: str, figure: str, goal: str) -> None:
 
 
 def imports() -> None:
-    empty, qiskit = median(python("pass")), median(python("import qiskit"))
-    core = median(python("import qrmi_core")) - empty
-    show("import qrmi_core, over an empty interpreter", f"{core:.3f} s", "0.060 s")
-    service = "from qrmi_core import QRMIService"
-    show(f"{service}, over an empty interpreter", f"{median(python(service)) - empty:.3f} s", "")
-    ours = median(python("from qrmi_qiskit import EstimatorV2, QRMIProvider, SamplerV2"))
-    show(f"all of qrmi_qiskit, over import qiskit ({qiskit:.2f} s)", f"{ours / qiskit:.2f} x", "1.3 x")
+    programs = {
+        "empty": "pass",
+        "core": "import qrmi_core",
+        "service": "from qrmi_core import QRMIService",
+        "qiskit": "import qiskit",
+        "ours": "from qrmi_qiskit import EstimatorV2, QRMIProvider, SamplerV2",
+    }
+    # In turns, since a machine's speed changes from minute to minute.
+    rounds = [{name: median(python(program), 1) for name, program in programs.items()} for _ in range(7)]
+    took = {name: statistics.median(each[name] for each in rounds) for name in programs}
+    show("import qrmi_core, over an empty interpreter", f"{took['core'] - took['empty']:.3f} s", "0.060 s")
+    show("QRMIService, over an empty interpreter", f"{took['service'] - took['empty']:.3f} s", "")
+    show(
+        f"all of qrmi_qiskit, over import qiskit ({took['qiskit']:.2f} s)",
+        f"{took['ours'] / took['qiskit']:.2f} x",
+        "1.3 x",
+    )
     show("qrmi --help", f"{median(process(QRMI, '--help')):.2f} s", "0.4 s")
 
 

@@ -11,23 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_watching import HERE, asked, client, host_pid, is_gone, running
 from tiny_engine import BrokenEngine, SlowEngine, TinyEngine
 
 from qrmi_core import (
-    InputError,
     IQMServer,
     JobContext,
-    PulserBatch,
-    PulserJob,
-    QiskitPrimitive,
     ResourceStatusCode,
     ResourceUnavailable,
-    Task,
     TaskCancelled,
     TaskFailed,
     TaskNotFound,
@@ -36,49 +32,8 @@ from qrmi_core import (
     UnsupportedPayload,
     WaitTimeout,
 )
-from qrmi_core.engines.client import HostClient
 from qrmi_core.engines.spool import Spool
 from qrmi_core.polling import wait_until
-
-HERE = Path(__file__).parent
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> TinyEngine:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    return TinyEngine("tiny", {"QRMI_ENGINE_LANES": "4", "QRMI_ENGINE_SEED": "11"}, JobContext())
-
-
-@pytest.fixture
-def held(tiny: TinyEngine) -> Iterator[TinyEngine]:
-    """The engine as a program under a lease sees it."""
-    token = tiny.acquire()
-    yield TinyEngine("tiny", tiny.settings, JobContext(acquisition_token=token))
-    tiny.release(token)
-
-
-def asked(**instruction: Any) -> QiskitPrimitive:
-    return QiskitPrimitive("sampler", json.dumps(instruction).encode())
-
-
-def running(task: Task) -> int:
-    """The process id of the task's worker, once it runs."""
-    assert wait_until(lambda: task.status() is TaskStatus.RUNNING, timeout=20)
-    children = Path(f"/proc/{host_pid(task.resource)}/task/{host_pid(task.resource)}/children").read_text().split()
-    return int(children[-1])
-
-
-def client(resource: Any) -> HostClient:
-    found: HostClient = resource._client()
-    return found
-
-
-def host_pid(resource: Any) -> int:
-    return int(client(resource).address.lock.read_text().split()[0])
-
-
-def is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
 
 
 def test_a_task_runs_in_a_process_of_its_own_and_gives_its_result(tiny: TinyEngine) -> None:
@@ -372,61 +327,6 @@ def test_old_tasks_are_removed(tiny: TinyEngine, tmp_path: Path) -> None:
     assert not task.path.exists()
 
 
-def batch(*jobs: dict[str, Any], is_open: bool = False, **template: Any) -> PulserBatch:
-    listed = tuple(PulserJob(runs=5, variables=json.dumps(job).encode()) for job in jobs)
-    return PulserBatch(json.dumps(template).encode(), listed, open=is_open)
-
-
-def test_a_batch_has_a_job_for_each_of_its_jobs(tiny: TinyEngine) -> None:
-    task = tiny.submit(batch({"number": 1}, {"fail": "no"}, {"number": 3}, shared=7))
-    assert task.wait(timeout=20).status is TaskStatus.COMPLETED
-    jobs = tiny.batch_jobs(task.id)
-    assert [job.status for job in jobs] == [TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.COMPLETED]
-    assert jobs[1].reason == "no"
-    first = json.loads(tiny.batch_job_output(task.id, jobs[0].id))
-    assert (first["number"], first["shared"], first["runs"]) == (1, 7, 5)
-    whole = json.loads(task.result().data)
-    assert [job["status"] for job in whole["jobs"]] == ["completed", "failed", "completed"]
-    with pytest.raises(TaskNotFound, match="has no job"):
-        tiny.batch_job_output(task.id, f"{task.id}.9")
-
-
-def test_an_open_batch_takes_jobs_until_it_is_closed(tiny: TinyEngine) -> None:
-    task = tiny.submit(batch(is_open=True))
-    assert tiny.batch_is_open(task.id)
-    assert task.status() is TaskStatus.QUEUED
-    (first,) = tiny.batch_add(task.id, [PulserJob(1)])
-    assert tiny.batch_wait(task.id, [first], timeout=20)[first].status is TaskStatus.COMPLETED
-    assert task.status() is TaskStatus.RUNNING
-    closer = threading.Thread(target=tiny.batch_close, args=(task.id,))
-    waited: list[TaskStatus] = []
-    waiter = threading.Thread(target=lambda: waited.append(task.wait(timeout=20).status))
-    waiter.start()
-    closer.start()
-    waiter.join(20)
-    closer.join(20)
-    assert waited == [TaskStatus.COMPLETED]
-    tiny.batch_close(task.id)
-    with pytest.raises(InputError, match="is closed: open a new one"):
-        tiny.batch_add(task.id, [PulserJob(1)])
-
-
-def test_single_jobs_of_a_batch_can_be_cancelled(tiny: TinyEngine) -> None:
-    task = tiny.submit(batch({"sleep": 60}, {"sleep": 60}, {"number": 1}))
-    jobs = [job.id for job in tiny.batch_jobs(task.id)]
-    tiny.batch_cancel_jobs(task.id, jobs[:2])
-    assert task.wait(timeout=20).status is TaskStatus.COMPLETED
-    assert [job.status for job in tiny.batch_jobs(task.id)] == [TaskStatus.CANCELLED] * 2 + [TaskStatus.COMPLETED]
-
-
-def test_cancelling_an_open_batch_closes_it(tiny: TinyEngine) -> None:
-    task = tiny.submit(batch(is_open=True))
-    tiny.batch_add(task.id, [PulserJob(1, b'{"sleep": 60}')])
-    task.cancel()
-    assert not tiny.batch_is_open(task.id)
-    assert task.status() is TaskStatus.CANCELLED
-
-
 @pytest.mark.parametrize("look", [TinyEngine.task_info, TinyEngine.task_logs, TinyEngine.task_stop])
 def test_looking_at_a_task_starts_no_host(
     look: Callable[[TinyEngine, str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -519,17 +419,3 @@ def test_the_engine_of_a_lease_is_started_by_its_holder_only(tiny: TinyEngine) -
     assert in_lease.task_status(in_lease.task_ids()[0]) is TaskStatus.FAILED
     tiny.release(token)
     tiny.release("no such token")
-
-
-def test_an_id_that_is_nearly_a_jobs_is_none(tiny: TinyEngine) -> None:
-    task = tiny.submit(batch({"number": 1}))
-    for job_id in (f"{task.id}.01", f"{task.id}.\N{SUPERSCRIPT ONE}", f"{task.id}.", task.id):
-        with pytest.raises(TaskNotFound, match="has no job"):
-            tiny.batch_cancel_jobs(task.id, [job_id])
-
-
-def test_a_stopped_batch_takes_no_more_jobs(tiny: TinyEngine) -> None:
-    task = tiny.submit(batch(is_open=True))
-    task.cancel()
-    with pytest.raises(InputError, match="is closed"):
-        tiny.batch_add(task.id, [PulserJob(1)])

@@ -20,7 +20,7 @@ from qrmi_core.resource import QuantumResource
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["driver", "embedded", "resource_types"]
+__all__ = ["driver", "embedded"]
 
 DRIVERS = "qrmi.drivers"
 ENGINES = "qrmi.engines"
@@ -31,11 +31,6 @@ def _found() -> Mapping[str, EntryPoint]:
     from importlib.metadata import entry_points  # costs a third of importing this package
 
     return {point.name: point for group in (DRIVERS, ENGINES) for point in entry_points(group=group)}
-
-
-def resource_types() -> list[str]:
-    """The types that a driver is installed for."""
-    return sorted(_found())
 
 
 @functools.cache

@@ -269,9 +269,10 @@ class EngineResource(BatchResource):
         try:
             self._client_of(task).ask_running(op="cancel", resource=self.name, task=task.id, jobs=job_ids)
         except HostGone:
+            self._settle(task)
             for number in task.job_numbers():
-                unfinished = not self._looked_at(task, lambda task: task.job_info(number)).status.is_final  # noqa: B023
-                if unfinished and (job_ids is None or task.job_id(number) in job_ids):
+                info = task.job_info(number)
+                if not info.status.is_final and (job_ids is None or info.id in job_ids):
                     task.set_state(number, TaskStatus.CANCELLED, reason="cancelled by its user", ended=time.time())
 
     def _is_here(self, task: SpooledTask) -> bool:

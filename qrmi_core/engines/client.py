@@ -24,6 +24,7 @@ from qrmi_core.errors import ResourceUnavailable
 __all__ = ["HostClient", "HostGone"]
 
 ANSWER_SECONDS = 120.0
+ATTEMPTS = 3
 START_SECONDS = 60.0
 END_SECONDS = 10.0
 
@@ -47,17 +48,15 @@ class HostClient:
 
         Requests may be sent twice, when a host ends just as it is asked: all of them can be.
         """
-        for _ in range(3):
+        for _ in range(ATTEMPTS):
             try:
                 with self.connect(start=self._may_start) as connection:
                     return _exchange(connection, request)
-            except (HostGone, ConnectionError):
+            except HostGone:
                 continue
         if not self._may_start:
             raise ResourceUnavailable("the allocation that the engine was held for has ended: ask for a new one")
-        raise ResourceUnavailable(
-            f"the engine's host process ends as soon as it is asked: see {self.address.log}", transient=True
-        )
+        raise self._ends_at_once()
 
     def ask_running(self, **request: Any) -> dict[str, Any]:
         """Like :meth:`ask`, but a host that does not run is not started.
@@ -65,11 +64,8 @@ class HostClient:
         Raises:
             HostGone: no host runs.
         """
-        try:
-            with self.connect(start=False) as connection:
-                return _exchange(connection, request)
-        except ConnectionError as error:
-            raise HostGone from error
+        with self.connect(start=False) as connection:
+            return _exchange(connection, request)
 
     def wait(self, resource: str, ids: Iterable[str], *, deadline: float | None, first: bool) -> set[str]:
         """Wait for tasks or jobs to end; those that have when ``deadline`` (monotonic seconds) comes.
@@ -95,16 +91,19 @@ class HostClient:
 
         It does not wait until the host has imported what it needs: the program that will use it starts meanwhile.
         """
-        with self.connect(start=True) as connection:
-            connection.sendall(_line({"op": "hold"}))
-            return connection.dup()
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(HostGone), self.connect(start=True) as connection:
+                connection.sendall(_line({"op": "hold"}))
+                return connection.dup()
+        raise self._ends_at_once()
 
     @contextmanager
     def connect(self, *, start: bool) -> Iterator[socket.socket]:
         """A connection to the host.
 
         Raises:
-            HostGone: no host runs and it was not to be started.
+            HostGone: no host runs and it was not to be started; or it ended while it was talked to, perhaps before it
+                took the connection.
             ResourceUnavailable: it cannot be started.
         """
         try:
@@ -113,8 +112,11 @@ class HostClient:
             if not start:
                 raise HostGone from None
             connection = self._start()
-        with connection:
-            yield connection
+        try:
+            with connection:
+                yield connection
+        except ConnectionError as error:
+            raise HostGone from error
 
     def _start(self) -> socket.socket:
         self._spool.prepare()
@@ -155,6 +157,11 @@ class HostClient:
         if code != 0:
             lines = address.log.read_text(errors="replace").splitlines()
             raise self._cannot_start(lines[-1] if lines else f"exit code {code}")
+
+    def _ends_at_once(self) -> ResourceUnavailable:
+        return ResourceUnavailable(
+            f"the engine's host process ends as soon as it is asked: see {self.address.log}", transient=True
+        )
 
     def _cannot_start(self, why: str) -> ResourceUnavailable:
         return ResourceUnavailable(f"the engine's host process cannot be started: {why} (see {self.address.log})")
@@ -223,8 +230,6 @@ def _answers(connection: socket.socket, deadline: float | None) -> Iterator[dict
             part = connection.recv(65536)
         except TimeoutError:
             return
-        except ConnectionError:
-            part = b""
         if not part:
             raise HostGone
         *lines, received = (received + part).split(b"\n")

@@ -32,6 +32,8 @@ from qrmi_core import (
     UnsupportedPayload,
     WaitTimeout,
 )
+from qrmi_core.engines.address import HostAddress
+from qrmi_core.engines.client import HostGone
 from qrmi_core.engines.spool import Spool
 from qrmi_core.polling import wait_until
 
@@ -207,6 +209,30 @@ def test_a_killed_host_leaves_a_failed_task_and_the_next_task_runs(
     assert wait_until(lambda: is_gone(worker), timeout=5)
     assert tiny.submit(asked()).result(timeout=20)
     os.kill(host_pid(tiny), signal.SIGTERM)
+
+
+def test_a_host_that_ends_before_it_takes_a_connection_is_gone(
+    tiny: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tiny.submit(asked())
+    task.wait(timeout=20)
+    hosts = client(tiny)
+
+    def connect_to_dying_host(_address: HostAddress, _timeout: float) -> socket.socket:
+        ours, its = socket.socketpair()
+        its.close()
+        return ours
+
+    monkeypatch.setattr(HostAddress, "connect", connect_to_dying_host)
+    with pytest.raises(HostGone):
+        hosts.wait("tiny", [task.id], deadline=None, first=False)
+    with pytest.raises(HostGone):
+        hosts.ask_running(op="status", resource="tiny")
+    with pytest.raises(ResourceUnavailable, match="ends as soon as it is asked"):
+        hosts.ask(op="status", resource="tiny")
+    with pytest.raises(ResourceUnavailable, match="ends as soon as it is asked"):
+        hosts.hold()
+    monkeypatch.undo()
 
 
 def test_releasing_cancels_what_runs_and_ends_the_host(tiny: TinyEngine) -> None:

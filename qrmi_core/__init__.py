@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from qrmi_core.engines import EngineResource, Limits, Work
     from qrmi_core.errors import (
         AmbiguousResource,
+        AuthenticationFailed,
         ConfigurationError,
         InputError,
         JobEnvironmentError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         ResourceNotFound,
         ResourceUnavailable,
         ResultError,
+        SubmissionUncertain,
         TaskCancelled,
         TaskError,
         TaskFailed,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
         TaskNotReady,
         UnsupportedFunction,
         UnsupportedPayload,
+        VendorError,
+        VendorUnreachable,
         WaitTimeout,
     )
     from qrmi_core.payloads import AliceBobFelis, IQMServer, Payload, PulserBatch, PulserJob, QiskitPrimitive
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AliceBobFelis",
     "AmbiguousResource",
+    "AuthenticationFailed",
     "BatchResource",
     "ConfigurationError",
     "EngineResource",
@@ -80,6 +85,7 @@ __all__ = [
     "ResourceStatusCode",
     "ResourceUnavailable",
     "ResultError",
+    "SubmissionUncertain",
     "Target",
     "Task",
     "TaskCancelled",
@@ -93,6 +99,8 @@ __all__ = [
     "UnsupportedFunction",
     "UnsupportedPayload",
     "Variable",
+    "VendorError",
+    "VendorUnreachable",
     "WaitTimeout",
     "Work",
 ]
@@ -101,6 +109,7 @@ _HOMES = {
     "qrmi_core.engines": ["EngineResource", "Limits", "Work"],
     "qrmi_core.errors": [
         "AmbiguousResource",
+        "AuthenticationFailed",
         "ConfigurationError",
         "InputError",
         "JobEnvironmentError",
@@ -115,6 +124,7 @@ _HOMES = {
         "ResourceNotFound",
         "ResourceUnavailable",
         "ResultError",
+        "SubmissionUncertain",
         "TaskCancelled",
         "TaskError",
         "TaskFailed",
@@ -122,6 +132,8 @@ _HOMES = {
         "TaskNotReady",
         "UnsupportedFunction",
         "UnsupportedPayload",
+        "VendorError",
+        "VendorUnreachable",
         "WaitTimeout",
     ],
     "qrmi_core.payloads": ["AliceBobFelis", "IQMServer", "Payload", "PulserBatch", "PulserJob", "QiskitPrimitive"],

@@ -23,6 +23,8 @@ from qrmi_core.names import clash, is_valid_name, name_rule
 
 __all__ = ["ConfiguredResource", "load"]
 
+DEVICE = "QRMI_DEVICE"
+
 _Text = Annotated[str, Field(min_length=1)]
 
 
@@ -72,12 +74,12 @@ class ConfiguredResource(_Strict):
     description: str = ""
 
     def values(self) -> dict[str, str]:
-        """The environment block with every secret read.
+        """The environment block with every secret read, and the device's name for the driver.
 
         Raises:
             ConfigurationError: a secret is not there.
         """
-        read = {}
+        read = {} if self.device is None else {DEVICE: self.device}
         for name, value in self.environment.items():
             try:
                 read[name] = value if isinstance(value, str) else value.read()

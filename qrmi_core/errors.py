@@ -8,13 +8,17 @@ QRMIError
  ├─ ResourceError             something is wrong with one resource
  │   ├─ ResourceNotFound      no resource has that name
  │   ├─ AmbiguousResource     several resources fit and none was named
- │   └─ ResourceUnavailable   the resource exists and cannot be used now
+ │   ├─ ResourceUnavailable   the resource exists and cannot be used now
+ │   │   └─ VendorUnreachable no answer came from the vendor
+ │   └─ VendorError           the vendor refused a request or failed at it
+ │       └─ AuthenticationFailed  the vendor refused the credentials
  ├─ InputError                what the caller handed in cannot be run
  │   ├─ UnsupportedPayload    the resource does not take that kind of payload
  │   ├─ UnsupportedFunction   the resource has no such function
  │   └─ LimitExceeded         larger than the resource allows
  ├─ TaskError                 something is wrong with one task
  │   ├─ TaskNotFound          no task has that id
+ │   ├─ SubmissionUncertain   nobody knows whether the task was taken; it was not sent again
  │   ├─ TaskNotReady          the result is asked for before the task has ended
  │   ├─ TaskFailed            the task ended without a result; carries the reason
  │   ├─ TaskCancelled         the task was cancelled
@@ -31,6 +35,7 @@ from typing import Any
 
 __all__ = [
     "AmbiguousResource",
+    "AuthenticationFailed",
     "ConfigurationError",
     "InputError",
     "JobEnvironmentError",
@@ -45,6 +50,7 @@ __all__ = [
     "ResourceNotFound",
     "ResourceUnavailable",
     "ResultError",
+    "SubmissionUncertain",
     "TaskCancelled",
     "TaskError",
     "TaskFailed",
@@ -52,6 +58,8 @@ __all__ = [
     "TaskNotReady",
     "UnsupportedFunction",
     "UnsupportedPayload",
+    "VendorError",
+    "VendorUnreachable",
     "WaitTimeout",
 ]
 
@@ -126,6 +134,18 @@ class ResourceUnavailable(ResourceError):
     """The resource is known and cannot be used: misconfigured, offline, or its driver is missing."""
 
 
+class VendorUnreachable(ResourceUnavailable):
+    """No answer came: address, network, certificate or server are at fault, or it is silent beyond the time-out."""
+
+
+class VendorError(ResourceError):
+    """The vendor refused a request or failed at it; ``http_status`` and what the vendor said are in the fields."""
+
+
+class AuthenticationFailed(VendorError):
+    """The vendor refused the credentials; the text names the variables that hold them."""
+
+
 class InputError(QRMIError, ValueError):
     """What the caller handed in cannot be run; nothing was submitted."""
 
@@ -148,6 +168,13 @@ class TaskError(QRMIError):
 
 class TaskNotFound(TaskError):
     """No task of this resource has that id."""
+
+
+class SubmissionUncertain(TaskError):
+    """A task was sent, no answer tells whether it was taken, and the vendor has no way to look it up.
+
+    It was not sent again, so it runs once or not at all; the text says where to look before sending it again.
+    """
 
 
 class TaskNotReady(TaskError):

@@ -15,13 +15,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qrmi_core.tasks import TaskInfo
 
-__all__ = ["look_times", "poll", "wait_until"]
+__all__ = ["look_times", "pause", "pause_async", "poll", "wait_until"]
 
 FIRST_GAP = 0.010
 GROWTH = 1.3
 SHORT_GAP = 0.6
 LONG_SHARE = 0.03
 LONGEST_GAP = 30.0
+
+
+def pause(seconds: float) -> None:
+    """Wait before something is tried again."""
+    time.sleep(max(0.0, seconds))
+
+
+async def pause_async(seconds: float) -> None:
+    """Wait in an event loop."""
+    import asyncio  # only servers need it
+
+    await asyncio.sleep(max(0.0, seconds))
 
 
 def look_times(min_poll: float = 0.0) -> Iterator[float]:

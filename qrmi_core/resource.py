@@ -120,7 +120,7 @@ class QuantumResource(ABC):
     takes: ClassVar[tuple[_Kind, ...]]
     """The kinds of payload that it runs, from :mod:`qrmi_core.payloads`."""
 
-    min_poll: ClassVar[float] = 0.0
+    min_poll: float = 0.0
     """The least time in seconds between two looks at a task."""
 
     def __init__(self, name: str, context: JobContext) -> None:

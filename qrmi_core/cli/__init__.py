@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from qrmi_core.cli import check, resources, run, task
+from qrmi_core.cli import check, emulate, resources, run, task
 from qrmi_core.cli.output import note
 from qrmi_core.errors import (
     AmbiguousResource,
@@ -38,6 +38,7 @@ run.add_to(app)
 resources.add_to(app)
 task.add_to(app)
 check.add_to(app)
+emulate.add_to(app)
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ import pytest
 
 PUBLIC = {
     "qrmi_core": """
-        AliceBobFelis AmbiguousResource BatchResource ConfigurationError EngineResource IQMServer InputError JobContext
+        AliceBobFelis AmbiguousResource AuthenticationFailed BatchResource ConfigurationError EngineResource IQMServer InputError JobContext
         JobEnvironmentError LeaseError LeaseRefused LimitExceeded Limits ListedResource NoQPUError Payload PulserBatch
         PulserJob QRMIError QRMIService QRMIWarning QiskitPrimitive QuantumResource ReleaseIncomplete ResourceCapacity
-        ResourceError ResourceNotFound ResourceStatus ResourceStatusCode ResourceUnavailable ResultError Target Task
+        ResourceError ResourceNotFound ResourceStatus ResourceStatusCode ResourceUnavailable ResultError SubmissionUncertain Target Task
         TaskCancelled TaskError TaskFailed TaskInfo TaskNotFound TaskNotReady TaskResult TaskStatus UnsupportedFunction
-        UnsupportedPayload Variable WaitTimeout Work
+        UnsupportedPayload Variable VendorError VendorUnreachable WaitTimeout Work
     """,
     "qrmi_qiskit": """
         EstimatorOptions EstimatorV2 QRMIBackend QRMICircuitJob QRMIJob QRMIProvider SamplerOptions SamplerV2
@@ -25,7 +25,16 @@ PUBLIC = {
 
 ENTRY_POINTS = {
     ("console_scripts", "qrmi", "qrmi_core.cli:main"),
+    ("qrmi.drivers", "alice-bob-felis", "qrmi_core.drivers.felis:AliceBobFelisDriver"),
+    ("qrmi.drivers", "ibm-quantum-compute-service", "qrmi_core.drivers.ibm_compute:IBMQuantumComputeService"),
+    ("qrmi.drivers", "ibm-quantum-system", "qrmi_core.drivers.ibm_system:IBMQuantumSystem"),
+    ("qrmi.drivers", "iqm-server", "qrmi_core.drivers.iqm:IQMServerDriver"),
+    ("qrmi.drivers", "pasqal-cloud", "qrmi_core.drivers.pasqal_cloud:PasqalCloud"),
+    ("qrmi.drivers", "pasqal-local", "qrmi_core.drivers.pasqal_local:PasqalLocal"),
+    ("qrmi.drivers", "qiskit-runtime-service", "qrmi_core.drivers.ibm_compute:QiskitRuntimeService"),
     ("qrmi.engines", "aer-simulator", "qrmi_qiskit.aer.engine:AerSimulator"),
+    ("qrmi.engines", "felis-simulator", "qrmi_qiskit.felis.engine:FelisSimulator"),
+    ("qrmi.engines", "iqm-simulator", "qrmi_qiskit.iqm.engine:IQMSimulator"),
     ("qrmi.engines", "pulser-simulator", "qrmi_pulser.engine:PulserSimulator"),
 }
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers that speak the vendors' REST APIs; they need the extra ``gateway``."""

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP client against a real server: what is retried, what is not, and what its errors say."""
+
+from __future__ import annotations
+
+import email.utils
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from small_server import Server
+
+from qrmi_core import AuthenticationFailed, ResultError, VendorError, VendorUnreachable
+from qrmi_core.http import HttpClient, Told
+from qrmi_core.http_settings import HttpSettings
+from qrmi_core.submission import Undecided
+from qrmi_core.tokens import BearerToken, Token
+
+Serve = Callable[..., Server]
+
+QUICK = HttpSettings(connect_timeout=2.0, read_timeout=0.3, deadline=5.0)
+RETRIED = ["error", "error_after", "unavailable", "too_many", "reset_before", "reset_after", "truncated"]
+
+
+async def hello(_request: web.Request) -> web.Response:
+    return web.json_response({"hello": "world", "filler": "x" * 500})
+
+
+def client(url: str, settings: HttpSettings = QUICK, **more: Any) -> HttpClient:
+    return HttpClient(url, settings, resource="qpu", **more)
+
+
+@pytest.mark.parametrize("fault", [*RETRIED, "cut_json"])
+def test_a_read_survives(serve: Serve, fault: str) -> None:
+    server = serve(web.get("/x", hello))
+    server.faults.next_faults = [("/x", fault), ("/x", fault)]
+    assert client(server.url).get_json("/x")["hello"] == "world"
+    assert server.faults.counters.requests["GET /x"] == 3
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_is_honoured(serve: Serve, form: str) -> None:
+    asked: list[float] = []
+
+    async def busy(_request: web.Request) -> web.Response:
+        asked.append(time.monotonic())
+        if len(asked) > 1:
+            return web.json_response({})
+        value = "1" if form == "seconds" else email.utils.formatdate(time.time() + 2, usegmt=True)
+        return web.json_response({}, status=429, headers={"Retry-After": value})
+
+    client(serve(web.get("/x", busy)).url).get("/x")
+    assert asked[1] - asked[0] >= 0.9
+
+
+def test_a_retry_after_beyond_the_deadline_is_an_error_at_once(serve: Serve) -> None:
+    async def busy(_request: web.Request) -> web.Response:
+        return web.json_response({}, status=429, headers={"Retry-After": "3600"})
+
+    with pytest.raises(VendorError, match="answered 429") as raised:
+        client(serve(web.get("/x", busy)).url).get("/x")
+    assert raised.value.transient
+
+
+def test_silence_costs_one_time_out(serve: Serve) -> None:
+    server = serve(web.get("/x", hello))
+    server.faults.next_faults = [("/x", "hang")]
+    with pytest.raises(VendorUnreachable, match=r"was silent for 0.3 s: try again later, or .* QRMI_HTTP_READ_TIMEOUT"):
+        client(server.url).get("/x")
+    assert server.faults.counters.requests["GET /x"] == 1
+
+
+def test_a_slow_answer_arrives(serve: Serve) -> None:
+    server = serve(web.get("/x", hello))
+    server.faults.next_faults = [("/x", "slow")]
+    assert client(server.url).get_json("/x")["hello"] == "world"
+
+
+def test_what_is_never_json_is_an_error_and_no_text(serve: Serve) -> None:
+    async def text(_request: web.Request) -> web.Response:
+        return web.Response(text="Traceback ...")
+
+    url = serve(web.get("/x", text)).url
+    with pytest.raises(ResultError, match="answered with what is not JSON"):
+        client(url, HttpSettings(deadline=0.3)).get_json("/x")
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = "http://127.0.0.1:{1}".format(*free.getsockname())
+    with pytest.raises(VendorUnreachable, match=r"cannot be reached: .*refused. Check the address"):
+        client(url, HttpSettings(deadline=0.3)).get("/x")
+    with pytest.raises(VendorUnreachable, match="cannot be reached"):
+        client(url, HttpSettings(deadline=0.3)).submit("/x", body={})
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/x", "http://"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(VendorUnreachable, match=r"qpu: .*(no address|cannot be reached|did not arrive)"):
+        client(url, HttpSettings(deadline=0.3)).get("/x")
+
+
+@pytest.mark.parametrize("fault", ["error", "error_after", "unavailable", "reset_before", "reset_after", "truncated"])
+def test_a_submission_with_an_ambiguous_answer_is_not_sent_again(serve: Serve, fault: str) -> None:
+    server = serve(web.post("/x", hello))
+    server.faults.next_faults = [("/x", fault)]
+    with pytest.raises(Undecided):
+        client(server.url).submit("/x", body={})
+    assert server.faults.counters.requests["POST /x"] == 1
+
+
+def test_a_submission_whose_answer_is_cut_off_is_undecided(serve: Serve) -> None:
+    server = serve(web.post("/x", hello))
+    server.faults.next_faults = [("/x", "cut_json")]
+    with pytest.raises(Undecided, match="not JSON, perhaps it was cut off"):
+        client(server.url).submit("/x", body={})
+
+
+def test_a_submission_that_is_refused_for_now_is_sent_again(serve: Serve) -> None:
+    server = serve(web.post("/x", hello))
+    server.faults.next_faults = [("/x", "too_many")] * 3
+    assert client(server.url).submit("/x", body={}).json()["hello"] == "world"
+    assert server.faults.counters.requests["POST /x"] == 4
+
+
+def test_a_refusal_tells_what_the_vendor_says_and_no_secret(serve: Serve) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        said = f"key {request.headers['X-Key']} is wrong, {request.query_string}"
+        return web.json_response({"message": said, "code": "1201", "hint": "get another"}, status=401)
+
+    def told(response: Any) -> Told:
+        body = response.json()
+        return Told(body["message"], body["code"], body["hint"])
+
+    url = serve(web.get("/x", refuse)).url
+    asking = client(url, headers={"X-Key": "s3cr+t"}, secrets=["s3cr+t"], told=told, credentials="QRMI_KEY of qpu")
+    with pytest.raises(
+        AuthenticationFailed, match=r"401, code 1201: key .* get another. .* check QRMI_KEY of qpu"
+    ) as raised:
+        asking.get("/x", query={"key": "s3cr+t"})
+    assert "s3cr" not in str(raised.value)
+    assert (raised.value.code, raised.value.solution, raised.value.http_status) == ("1201", "get another", 401)
+    assert "s3cr" not in (raised.value.reason or "")
+
+
+def test_a_token_is_fetched_when_needed_before_it_ends_and_after_a_401(serve: Serve) -> None:
+    good = {"token-2"}
+
+    async def guarded(request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return web.json_response({}, status=200 if token in good else 401)
+
+    fetched: list[str] = []
+
+    def fetch() -> Token:
+        fetched.append(f"token-{len(fetched) + 1}")
+        return Token.lasting(fetched[-1], 3600)
+
+    asking = client(serve(web.get("/x", guarded), web.post("/x", guarded)).url, token=BearerToken(fetch))
+    assert fetched == []
+    asking.get("/x")
+    assert fetched == ["token-1", "token-2"]
+    asking.get("/x")
+    asking.submit("/x", body={}, json_only=False)
+    assert fetched == ["token-1", "token-2"]
+    good.clear()
+    with pytest.raises(AuthenticationFailed, match="answered 401"):
+        asking.get("/x")
+    assert len(fetched) == 3
+
+
+def test_a_token_that_ends_soon_is_fetched_before(serve: Serve) -> None:
+    fetched: list[Token] = []
+
+    def fetch() -> Token:
+        fetched.append(Token.lasting("t", 0.2))
+        return fetched[-1]
+
+    token = BearerToken(fetch)
+    assert token.current() is token.current()
+    threading.Event().wait(0.19)
+    token.current()
+    assert len(fetched) == 2
+
+
+def test_eight_threads_share_a_client(serve: Serve) -> None:
+    asking = client(serve(web.get("/x", hello)).url)
+    answers: list[Any] = []
+    threads = [threading.Thread(target=lambda: answers.append(asking.get_json("/x"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(answers) == 8

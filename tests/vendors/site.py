@@ -56,7 +56,7 @@ class Case:
     verify: Callable[[bytes, int], None]
     looks_up: bool
     blind: type[QuantumResource] | None = None
-    context: JobContext = JobContext()
+    context: JobContext = field(default_factory=JobContext)
     acquires: bool = False
 
 

@@ -10,12 +10,13 @@ import pytest
 
 PUBLIC = {
     "qrmi_core": """
-        AliceBobFelis AmbiguousResource AuthenticationFailed BatchResource ConfigurationError EngineResource IQMServer InputError JobContext
-        JobEnvironmentError LeaseError LeaseRefused LimitExceeded Limits ListedResource NoQPUError Payload PulserBatch
-        PulserJob QRMIError QRMIService QRMIWarning QiskitPrimitive QuantumResource ReleaseIncomplete ResourceCapacity
-        ResourceError ResourceNotFound ResourceStatus ResourceStatusCode ResourceUnavailable ResultError SubmissionUncertain Target Task
-        TaskCancelled TaskError TaskFailed TaskInfo TaskNotFound TaskNotReady TaskResult TaskStatus UnsupportedFunction
-        UnsupportedPayload Variable VendorError VendorUnreachable WaitTimeout Work
+        AliceBobFelis AmbiguousResource AuthenticationFailed BatchResource ConfigurationError EngineResource IQMServer
+        InputError JobContext JobEnvironmentError LeaseError LeaseRefused LimitExceeded Limits ListedResource
+        NoQPUError Payload PulserBatch PulserJob QRMIError QRMIService QRMIWarning QiskitPrimitive QuantumResource
+        ReleaseIncomplete ResourceCapacity ResourceError ResourceNotFound ResourceStatus ResourceStatusCode
+        ResourceUnavailable ResultError SubmissionUncertain Target Task TaskCancelled TaskError TaskFailed TaskInfo
+        TaskNotFound TaskNotReady TaskResult TaskStatus UnsupportedFunction UnsupportedPayload Variable VendorError
+        VendorUnreachable WaitTimeout Work
     """,
     "qrmi_qiskit": """
         EstimatorOptions EstimatorV2 QRMIBackend QRMICircuitJob QRMIJob QRMIProvider SamplerOptions SamplerV2

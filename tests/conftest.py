@@ -51,3 +51,13 @@ def stop_hosts(spool: Path) -> None:
     for lock in (spool / "hosts").glob("*.lock"):
         with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
             os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the faults of each run by route."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    told = [value for report in reports for name, value in getattr(report, "user_properties", []) if name == "faults"]
+    if told:
+        terminalreporter.section("faults by route")
+        for text in told:
+            terminalreporter.write_line(str(text))

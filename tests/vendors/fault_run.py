@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,15 +52,16 @@ class Report:
 
     def table(self) -> str:
         """Faults by route, a line each."""
-        lines = [
+        summary = (
             f"{self.tasks} tasks: {self.results} results, {self.uncertain} uncertain, {self.runs} runs on the device, "
             f"{self.ambiguous_submissions} submissions answered ambiguously"
-        ]
+        )
+        lines = [summary]
         for counters in self.counters:
             for route, count in sorted(counters.requests.items()):
                 made = ", ".join(f"{name} {number}" for name, number in sorted(counters.faults[route].items()))
                 lines.append(f"  {route}: {count} requests; {made or 'no faults'}")
-        return "\n".join(lines + [f"  error: {error}" for error in self.errors])
+        return "\n".join([*lines, *(f"  error: {error}" for error in self.errors)])
 
 
 def fault_run(case: Case, tasks: int, *, seed: int, kind: type[QuantumResource] | None = None) -> Report:
@@ -114,8 +114,3 @@ def _one(case: Case, resource: QuantumResource, number: int) -> tuple[str, str]:
     except (QRMIError, AssertionError) as error:
         return "lost", f"task {number} ({task.id}): {type(error).__name__}: {error}"
     return "result", ""
-
-
-def most_common_errors(report: Report) -> list[tuple[str, int]]:
-    """The kinds of errors, the most frequent first."""
-    return Counter(error.split(": ")[1] for error in report.errors).most_common()

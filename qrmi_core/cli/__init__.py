@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from qrmi_core.cli import check, emulate, resources, run, task
+from qrmi_core.cli import check, conformance, emulate, resources, run, task
 from qrmi_core.cli.output import note
 from qrmi_core.errors import (
     AmbiguousResource,
@@ -39,6 +39,7 @@ resources.add_to(app)
 task.add_to(app)
 check.add_to(app)
 emulate.add_to(app)
+conformance.add_to(app)
 
 
 def main() -> None:

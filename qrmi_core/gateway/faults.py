@@ -80,7 +80,7 @@ class Counters:
 class Faults:
     """The middleware that counts, and makes the faults that are asked for.
 
-    ``next_faults`` are made first, one for each request whose route holds the text beside them: for scripted runs.
+    ``next_faults`` are made first, one for each request whose route holds the text before them; ``none`` lets one pass.
     """
 
     def __init__(self, rates: FaultRates = FaultRates(), *, seed: int = 0, retry_after: str = "0.05") -> None:
@@ -110,7 +110,7 @@ class Faults:
         for index, (text, fault) in enumerate(self.next_faults):
             if text in route:
                 del self.next_faults[index]
-                return fault
+                return None if fault == "none" else fault
         drawn = self._random.random()
         for each in fields(self.rates):
             rate = getattr(self.rates, each.name)

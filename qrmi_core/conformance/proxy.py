@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A proxy on the loopback between a driver and its server, which makes faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+
+from qrmi_core.gateway.faults import Faults
+
+__all__ = ["FaultProxy", "behind_proxies", "endpoints"]
+
+START_SECONDS = 30.0
+LARGEST_BODY = 256 * 2**20
+PER_HOP = frozenset({"connection", "content-encoding", "content-length", "host", "keep-alive", "transfer-encoding"})
+NEW_WORD = "SOMETHING_NEW"
+
+
+class FaultProxy:
+    """Forwards to ``server`` while its ``with`` block runs.
+
+    ``faults.next_faults`` makes faults. ``new_words`` are words of which the next one to come in an answer to a GET
+    is replaced by one that no vendor has. ``accepted`` lists the POSTs that the server answered with success.
+    """
+
+    def __init__(self, server: str) -> None:
+        self.server = server.rstrip("/")
+        self.faults = Faults()
+        self.new_words: list[str] = []
+        self.accepted: list[str] = []
+        self.posted: list[str] = []
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fault proxy", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS):
+            raise TimeoutError(f"the proxy did not listen within {START_SECONDS:g} s")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(START_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application(middlewares=[self.faults.middleware], client_max_size=LARGEST_BODY)
+        app.router.add_route("*", "/{path:.*}", self._forward)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        async with ClientSession(
+            connector=TCPConnector(limit=0), timeout=ClientTimeout(total=120), auto_decompress=True
+        ) as self._session:
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = "http://{}:{}".format(*runner.addresses[0])
+            self._ready.set()
+            await self._stopping.wait()
+            await runner.cleanup()
+
+    async def _forward(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in PER_HOP}
+        if request.method == "POST":
+            self.posted.append(request.path)
+        async with self._session.request(
+            request.method, f"{self.server}{request.rel_url}", headers=headers, data=body or None, allow_redirects=False
+        ) as answer:
+            content = await answer.read()
+            if request.method == "POST" and answer.status < 300:
+                self.accepted.append(request.path)
+            if request.method == "GET":
+                content = self._reworded(content)
+            kept = {name: value for name, value in answer.headers.items() if name.lower() not in PER_HOP}
+            return web.Response(status=answer.status, body=content, headers=kept)
+
+    def _reworded(self, content: bytes) -> bytes:
+        for word in self.new_words:
+            quoted = f'"{word}"'.encode()
+            if quoted in content:
+                self.new_words.clear()
+                return content.replace(quoted, f'"{NEW_WORD}"'.encode(), 1)
+        return content
+
+
+def endpoints(values: Mapping[str, str]) -> dict[str, str]:
+    """The variables that hold a server's address, without stores such as S3, which sign it."""
+    return {
+        variable: value
+        for variable, value in values.items()
+        if value.startswith(("http://", "https://")) and not any(word in variable for word in ("PROXY", "S3"))
+    }
+
+
+def behind_proxies(values: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """For each such variable the server (scheme and host) that a proxy must forward to, and the rest of the address."""
+    found = {}
+    for variable, value in endpoints(values).items():
+        scheme, _, rest = value.partition("://")
+        host, slash, path = rest.partition("/")
+        found[variable] = f"{scheme}://{host}", f"{slash}{path}"
+    return found

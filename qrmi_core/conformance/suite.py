@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole suite: every check in its order, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qrmi_core.conformance.checks import CHECKS, Check
+from qrmi_core.conformance.trial import Failure, Inconclusive, Trial
+from qrmi_core.resource import JobContext, QuantumResource
+
+__all__ = ["Outcome", "Suite", "all_checks"]
+
+Verdict = Literal["passed", "failed", "inconclusive", "not run"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a check; ``text`` says why, unless it passed."""
+
+    check: str
+    verdict: Verdict
+    text: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {"check": self.check, "verdict": self.verdict, "text": self.text}
+
+
+def all_checks(*, faults: bool) -> list[Check]:
+    """The checks in their order; those with ``faults`` need the extra ``gateway``."""
+    if not faults:
+        return list(CHECKS)
+    from qrmi_core.conformance.fault_checks import FAULT_CHECKS  # needs aiohttp
+
+    return [*CHECKS, *FAULT_CHECKS]
+
+
+class Suite:
+    """All checks of one driver, made from its class and its environment block."""
+
+    def __init__(
+        self,
+        kind: type[QuantumResource],
+        name: str,
+        values: Mapping[str, str],
+        *,
+        context: JobContext | None = None,
+        shots: int = 100,
+        patience: float = 300.0,
+        faults: bool = True,
+    ) -> None:
+        self.checks = all_checks(faults=faults)
+        self._trial = Trial(kind, name, values, context or JobContext(), shots, patience)
+
+    @property
+    def most_shots(self) -> int:
+        """How many shots the device runs at most."""
+        return sum(check.tasks for check in self.checks) * self._trial.shots + self._trial.shots
+
+    def run(self, told: Callable[[Outcome], None] = lambda _: None) -> Sequence[Outcome]:
+        """Run every check; ``told`` hears of each outcome as it comes."""
+        verdicts: dict[str, Verdict] = {}
+        outcomes = []
+        with self._trial.listening(), self._acquired():
+            for check in self.checks:
+                outcome = self._one(check, verdicts)
+                verdicts[check.name] = outcome.verdict
+                outcomes.append(outcome)
+                told(outcome)
+        outcomes.append(self._secrets())
+        told(outcomes[-1])
+        return outcomes
+
+    @contextlib.contextmanager
+    def _acquired(self) -> Iterator[None]:
+        """The resource acquired for the tasks; whether that works is a check of its own."""
+        trial = self._trial
+        try:
+            trial.token = trial.resource().acquire()
+        except Exception as error:  # noqa: BLE001  whatever a driver raises is told by the check
+            trial.heard(error)
+        try:
+            yield
+        finally:
+            if trial.token is not None:
+                try:
+                    trial.resource().release(trial.token)
+                except Exception as error:  # noqa: BLE001  see above
+                    trial.heard(error)
+
+    def _one(self, check: Check, verdicts: Mapping[str, Verdict]) -> Outcome:
+        if missing := [need for need in check.needs if verdicts.get(need) in {"failed", "not run"}]:
+            return Outcome(check.name, "not run", f"it tells nothing without {' and '.join(missing)}")
+        try:
+            check.look(self._trial)
+        except Failure as failure:
+            return Outcome(check.name, "failed", f"{check.demand} But {failure}")
+        except Inconclusive as why:
+            return Outcome(check.name, "inconclusive", str(why))
+        except Exception as error:  # noqa: BLE001  whatever a driver raises is told
+            self._trial.heard(error)
+            return Outcome(check.name, "failed", f"{check.demand} But {type(error).__name__} was raised: {error}")
+        return Outcome(check.name, "passed")
+
+    def _secrets(self) -> Outcome:
+        kind = self._trial.kind
+        names = [variable.name for variable in kind.variables if variable.secret]
+        secrets = {name: self._trial.values[name] for name in names if len(self._trial.values.get(name, "")) > 3}
+        for name, secret in secrets.items():
+            for text in self._trial.said:
+                if secret in text:
+                    shown = text.replace(secret, "***")
+                    return Outcome("secrets", "failed", f"No secret stands in any text. But {name} stands in: {shown}")
+        return Outcome("secrets", "passed")

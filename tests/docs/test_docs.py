@@ -2,7 +2,8 @@
 """The documentation does what it says: its code blocks run, section by section, as a reader would run them.
 
 A comment before a block tells what its reader knows: `qpu` is what `qrmi run --qpu=` was given, `file` the name under
-which the block was saved. Blocks marked `sh` are for a cluster or an installation and are not run.
+which the block was saved. Blocks marked `sh` are for a cluster or an installation and are not run; a block that is a
+`part` of a file is tried with the other parts, elsewhere.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from qrmi_pulser.engine import PulserSimulator
 from qrmi_qiskit.aer.engine import AerSimulator
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"((?:<!-- [a-z]+: [^\n]* -->\n)*)```([a-z]+)\n(.*?)```", re.DOTALL)
 COMMENT = re.compile(r"<!-- ([a-z]+): (.*?) -->")
 
@@ -38,7 +39,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        return self.language in {"python", "console", "json"}
+        return self.language in {"python", "console", "json"} and "part" not in self.told
 
 
 def sections() -> Iterator[tuple[str, list[Block]]]:

@@ -14,14 +14,19 @@ __all__ = ["AliceBobFelis", "IQMServer", "Payload", "PulserBatch", "PulserJob", 
 
 @dataclass(frozen=True)
 class QiskitPrimitive:
-    """A call of an IBM primitive.
+    """A call of an IBM primitive or program.
 
-    ``program_id`` is ``sampler`` or ``estimator``; ``parameters`` is the JSON object ``params`` of IBM's
-    REST API: ``{"pubs": [...], "options": {...}, "version": 2, "support_qiskit": true}``.
+    ``program_id`` is ``sampler``, ``estimator``, ``noise-learner`` or ``executor``; ``parameters`` is the JSON object
+    ``params`` of IBM's REST API: ``{"pubs": [...], "options": {...}, "version": 2, "support_qiskit": true}``. The other
+    fields go beside it where the vendor keeps them: ``max_execution_time`` are seconds of device time.
     """
 
     program_id: str
     parameters: bytes
+    tags: tuple[str, ...] = ()
+    log_level: str | None = None
+    private: bool = False
+    max_execution_time: int | None = None
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class SpooledTask:
     def payload(self) -> Payload:
         """The payload as submitted; a batch without its jobs."""
         header = self.header()
-        values = dict(header["fields"])
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in header["fields"].items()}
         for name in header["files"]:
             values[name] = (self.path / name).read_bytes()
         if header["kind"] == PulserBatch.__name__:

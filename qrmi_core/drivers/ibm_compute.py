@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver of IBM's cloud, ``ibm-quantum-compute-service``, and its old name ``qiskit-runtime-service``.
+
+Jobs run in a session, which :meth:`~IBMQuantumComputeService.acquire` opens, or the first task where nobody has
+acquired. A submission whose answer was lost is looked up by a tag that only its job has.
+"""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar, cast
+from urllib.parse import quote
+
+from qrmi_core.drivers.iam import iam_token
+from qrmi_core.drivers.ibm_errors import ibm_told
+from qrmi_core.drivers.ibm_jobs import JOB_WORDS, check_program, job_body, job_info
+from qrmi_core.drivers.ibm_sessions import Sessions
+from qrmi_core.drivers.vendor import DEVICE, MIN_POLL, VENDOR_VARIABLES, VendorResource, about_task, expect, new_id
+from qrmi_core.errors import QRMIWarning, ResourceNotFound, ResourceUnavailable, VendorError
+from qrmi_core.http import HttpClient
+from qrmi_core.http_settings import number
+from qrmi_core.payloads import Payload, QiskitPrimitive
+from qrmi_core.resource import JobContext, ResourceStatus, ResourceStatusCode, Target
+from qrmi_core.submission import LIST_LAG, submit_once
+from qrmi_core.tasks import TaskInfo, TaskStatus
+from qrmi_core.variables import Variable
+
+__all__ = ["IBMQuantumComputeService", "QiskitRuntimeService"]
+
+API_VERSION = "2025-01-01"
+MODES = ("dedicated", "batch", "none")
+LONGEST_SESSION = 28800
+AFTER_THE_JOB = 60
+SESSION_POLL = 0.1
+PAGE = 200
+LONGEST_REASON = 2000
+
+BRIEF = {"exclude_params": "true"}
+ANY_FORM = {"Accept": "*/*"}
+JSON_FORM = {"Content-Type": "application/json"}
+
+Answer = TypeVar("Answer")
+
+
+def _variables(prefix: str) -> tuple[Variable, ...]:
+    return (
+        Variable(f"{prefix}_ENDPOINT", "URL of the API with its version, https://.../api/v1", required=True),
+        Variable(f"{prefix}_IAM_ENDPOINT", "URL of the identity service, https://iam.cloud.ibm.com", required=True),
+        Variable(f"{prefix}_IAM_APIKEY", "the API key", required=True, secret=True),
+        Variable(f"{prefix}_SERVICE_CRN", "the CRN of the instance, crn:v1:...", required=True),
+        Variable(f"{prefix}_SESSION_MODE", f"one of {', '.join(MODES)} ({MODES[0]})"),
+        Variable(f"{prefix}_SESSION_MAX_TTL", f"seconds that a session may last at most ({LONGEST_SESSION})"),
+        Variable(f"{prefix}_SESSION_ID", "a session to use; by default that of the job's acquisition"),
+        Variable(f"{prefix}_TIMEOUT_SECONDS", "seconds of device time that a task may use; by default the job's limit"),
+        *VENDOR_VARIABLES,
+    )
+
+
+class IBMQuantumComputeService(VendorResource):
+    """A QPU in IBM's cloud."""
+
+    type = "ibm-quantum-compute-service"
+    prefix: ClassVar[str] = "QRMI_IBM_QCS"
+    variables = _variables(prefix)
+    takes = (QiskitPrimitive,)
+    words = JOB_WORDS
+    min_poll = 0.5
+
+    def __init__(self, name: str, values: Mapping[str, str], context: JobContext) -> None:
+        super().__init__(name, values, context)
+        of = {variable: values.get(f"{self.prefix}_{variable}") or "" for variable in ("SESSION_MODE", "SESSION_ID")}
+        mode = (of["SESSION_MODE"] or MODES[0]).lower()
+        if mode not in MODES:
+            raise ResourceUnavailable(
+                f"{self.prefix}_SESSION_MODE of {name} is {mode!r}: one of {', '.join(MODES)} was expected",
+                resource=name,
+            )
+        limit = context.timeout_seconds
+        longest = number(name, values, f"{self.prefix}_SESSION_MAX_TTL", LONGEST_SESSION)
+        max_ttl = longest if limit is None else min(limit + AFTER_THE_JOB, longest)
+        self.limit = number(name, values, f"{self.prefix}_TIMEOUT_SECONDS", 0) or limit or None
+        self._api = HttpClient(
+            values[f"{self.prefix}_ENDPOINT"],
+            self.http,
+            resource=name,
+            headers={"Service-CRN": values[f"{self.prefix}_SERVICE_CRN"], "IBM-API-Version": API_VERSION},
+            token=iam_token(name, values, self.http, prefix=self.prefix),
+            secrets=[values[f"{self.prefix}_IAM_APIKEY"]],
+            credentials=f"{self.prefix}_IAM_APIKEY and {self.prefix}_SERVICE_CRN of {name}",
+            told=ibm_told,
+        )
+        self._sessions = None
+        if mode != "none":
+            known = of["SESSION_ID"] or context.acquisition_token or None
+            self._sessions = Sessions(self._api, name, self.device, mode, max_ttl, known)
+            if not values.get(MIN_POLL):
+                self.min_poll = SESSION_POLL
+
+    def status(self) -> ResourceStatus:
+        document = self._about_device("status", self._api.get_json)
+        word = str(document.get("status") or "").lower()
+        online = bool(document.get("state")) and word not in {"offline", "paused"}
+        stopped = ResourceStatusCode.PAUSED if word == "paused" else ResourceStatusCode.OFFLINE
+        return ResourceStatus(
+            ResourceStatusCode.ONLINE if online else stopped,
+            status_reason=document.get("message") or (None if online else word or None),
+            healthy=online,
+            pending_job_count=document.get("length_queue"),
+        )
+
+    def target(self) -> Target:
+        with ThreadPoolExecutor(1) as beside:
+            properties = beside.submit(self._about_device, "properties", self._api.get_document)
+            configuration = self._about_device("configuration", self._api.get_document)
+        return Target(b'{"configuration": %b, "properties": %b}' % (configuration, _or_null(properties.result())))
+
+    def metadata(self) -> dict[str, str]:
+        session = self._sessions.known if self._sessions else None
+        return {**super().metadata(), **({"session_id": session} if session else {})}
+
+    def acquire(self) -> str:
+        """Keep the session that is known if it takes jobs, else open one; without sessions there is nothing to do."""
+        return self._sessions.checked() if self._sessions else new_id()
+
+    def release(self, acquisition_token: str) -> None:
+        """End the session and cancel what it still holds."""
+        if self._sessions and (session := acquisition_token or self._sessions.known):
+            self._sessions.end(session)
+
+    def task_start(self, payload: Payload) -> str:
+        self.refuse_other_kinds(payload)
+        primitive = cast("QiskitPrimitive", payload)
+        check_program(primitive, self.name)
+        if self._sessions is None:
+            return self._submitted(primitive, None)
+        session = self._sessions.current()
+        try:
+            return self._submitted(primitive, session)
+        except VendorError as error:
+            # Refused, so not taken: perhaps the session has ended.
+            if error.http_status not in {400, 404, 409} or self._sessions.takes_jobs(session):
+                raise
+        return self._submitted(primitive, self._sessions.replaced(session))
+
+    def _submitted(self, primitive: QiskitPrimitive, session: str | None) -> str:
+        tag = f"qrmi-{secrets.token_hex(8)}"
+        limits = [limit for limit in (primitive.max_execution_time, self.limit) if limit]
+        body = job_body(
+            primitive,
+            backend=self.device,
+            tags=[*primitive.tags, tag],
+            session_id=session,
+            cost=min(limits, default=None),
+        )
+
+        def send() -> str:
+            answer = self._api.submit("/jobs", data=body, headers=JSON_FORM)
+            return str(expect(answer.json(), "id", resource=self.name, what="a new job"))
+
+        return submit_once(
+            send,
+            lambda: self._look_up(tag),
+            resource=self.name,
+            deadline=self.http.deadline,
+            lag=LIST_LAG,
+            advice=f"look for a job with the tag {tag} in IBM's list of jobs before sending it again",
+        )
+
+    def _look_up(self, tag: str) -> str | None:
+        """The id of the job that has a tag, which only one job can have."""
+        jobs = self._jobs({"tags": tag, "limit": 1})
+        return jobs[0] if jobs else None
+
+    def _jobs(self, query: Mapping[str, Any]) -> list[str]:
+        document = self._api.get_json("/jobs", query={**query, **BRIEF})
+        return [str(job["id"]) for job in expect(document, "jobs", resource=self.name, what="a list of jobs")]
+
+    def task_stop(self, task_id: str) -> None:
+        with about_task(self.name, task_id):
+            try:
+                self._api.change("POST", _path(task_id, "/cancel"))
+            except VendorError as error:
+                if error.http_status != 409:
+                    raise
+
+    def task_info(self, task_id: str) -> TaskInfo:
+        with about_task(self.name, task_id):
+            document = self._api.get_json(_path(task_id), query=BRIEF)
+            info = job_info(document, task_id, self.status_of)
+            if info.status is TaskStatus.FAILED and not info.reason:
+                info = replace(info, reason=self._failure(task_id))
+        return info
+
+    def _failure(self, task_id: str) -> str | None:
+        """The text that stands in place of a failed job's result, from its traceback on."""
+        try:
+            text = self._api.get(_path(task_id, "/results"), headers=ANY_FORM).text.strip()
+        except VendorError:
+            return None
+        return text[max(0, text.rfind("Traceback")) :][-LONGEST_REASON:] or None
+
+    def task_output(self, task_id: str) -> bytes:
+        with about_task(self.name, task_id):
+            return self._api.get_document(_path(task_id, "/results"), headers=ANY_FORM)
+
+    def task_logs(self, task_id: str) -> str:
+        try:
+            return self._api.get(_path(task_id, "/logs"), headers=ANY_FORM).text
+        except VendorError as error:
+            if error.http_status != 404:
+                raise
+        return ""
+
+    def task_ids(self) -> list[str]:
+        found: list[str] = []
+        while page := self._jobs({"backend": self.device, "limit": PAGE, "offset": len(found)}):
+            found += page
+            if len(page) < PAGE:
+                break
+        return list(dict.fromkeys(found))
+
+    def _about_device(self, part: str, read: Callable[[str], Answer]) -> Answer:
+        try:
+            return read(f"/backends/{quote(self.device, safe='')}/{part}")
+        except VendorError as error:
+            if error.http_status != 404:
+                raise
+            raise ResourceNotFound(
+                f"{error}. Check {DEVICE} of {self.name}, and that {self.prefix}_SERVICE_CRN has this device",
+                resource=self.name,
+                http_status=404,
+                code=error.code,
+                reason=error.reason,
+            ) from error
+
+
+class QiskitRuntimeService(IBMQuantumComputeService):
+    """The same under the name that it had; it reads the old variables only."""
+
+    type = "qiskit-runtime-service"
+    prefix = "QRMI_IBM_QRS"
+    variables = _variables(prefix)
+
+    def __init__(self, name: str, values: Mapping[str, str], context: JobContext) -> None:
+        warnings.warn(
+            f"{name}: the type {self.type} is now called {IBMQuantumComputeService.type}, and its variables begin with "
+            f"{IBMQuantumComputeService.prefix} instead of {self.prefix}: change the configuration",
+            QRMIWarning,
+            stacklevel=3,
+        )
+        super().__init__(name, values, context)
+
+
+def _path(task_id: str, part: str = "") -> str:
+    return f"/jobs/{quote(task_id, safe='')}{part}"
+
+
+def _or_null(document: bytes) -> bytes:
+    """Devices without properties have an empty document."""
+    return b"null" if document.strip() in {b"", b"{}"} else document

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions of IBM's cloud: opened when first needed, replaced when they have ended, closed once.
+
+A session ends by itself after its ``max_ttl``: so does one that nobody knows of, because the answer to its creation
+was lost, and another was opened instead. It costs nothing, for a session is charged from its first job on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from urllib.parse import quote
+
+from qrmi_core.drivers.vendor import expect
+from qrmi_core.errors import VendorError
+from qrmi_core.http import HttpClient
+from qrmi_core.submission import Undecided, submit_once
+
+__all__ = ["Sessions"]
+
+_log = logging.getLogger(__name__)
+
+GONE = frozenset({404, 409})
+SHARE_LEFT = 0.01
+PAUSE = 1.0
+
+
+class Sessions:
+    """The session of one resource in this process; its threads share it."""
+
+    def __init__(self, api: HttpClient, resource: str, device: str, mode: str, max_ttl: int, known: str | None) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            api: the vendor's API.
+            resource: the resource's name, for texts.
+            device: the vendor's name of the device.
+            mode: ``dedicated`` or ``batch``.
+            max_ttl: seconds after which a new session ends.
+            known: a session that was opened before, by this job's acquisition.
+        """
+        self.known = known
+        self._api = api
+        self._resource = resource
+        self._request = {"max_ttl": max_ttl, "mode": mode, "backend": device, "backend_name": device}
+        self._lock = threading.Lock()
+
+    def current(self) -> str:
+        """The session that is known, else a new one."""
+        with self._lock:
+            if self.known is None:
+                self.known = self._open()
+            return self.known
+
+    def checked(self) -> str:
+        """The session that is known if it takes jobs, else a new one."""
+        with self._lock:
+            if self.known is None or not self.takes_jobs(self.known):
+                self.known = self._open()
+            return self.known
+
+    def replaced(self, session: str) -> str:
+        """A session instead of one that takes no jobs any more; threads that meet it at once open one together."""
+        with self._lock:
+            if self.known in {session, None}:
+                self.known = self._open()
+            return self.known
+
+    def takes_jobs(self, session: str) -> bool:
+        """Whether a session is there, open, and not about to end."""
+        try:
+            document = self._api.get_json(_path(session))
+        except VendorError as error:
+            if error.http_status == 404:
+                return False
+            raise
+        left, most = document.get("active_ttl"), document.get("max_ttl")
+        ends_soon = left is not None and most is not None and left <= most * SHARE_LEFT
+        return document.get("state") != "closed" and document.get("accepting_jobs") is not False and not ends_soon
+
+    def end(self, session: str) -> None:
+        """Let a session take no more jobs, which ends it when it is empty; cancel what it still holds.
+
+        Its list of jobs is not asked: a job that was made a moment ago may be missing there.
+        """
+        with self._lock:
+            if self.known == session:
+                self.known = None
+        try:
+            self._change("PATCH", _path(session), {"accepting_jobs": False})
+            if self._api.get_json(_path(session)).get("state") != "closed":
+                self._change("DELETE", _path(session, "/close"))
+        except VendorError as error:
+            if error.http_status != 404:
+                raise
+
+    def _change(self, method: str, path: str, body: object = None) -> None:
+        """Change a session; one that has ended meanwhile is left as it is."""
+        try:
+            self._api.change(method, path, body=body)
+        except VendorError as error:
+            if error.http_status not in GONE:
+                raise
+
+    def _open(self) -> str:
+        def send() -> str:
+            try:
+                answer = self._api.submit("/sessions", body=self._request)
+            except Undecided:
+                _log.warning(
+                    "%s: the answer to the creation of a session was lost; if it is there, it ends by itself in %d s",
+                    self._resource,
+                    self._request["max_ttl"],
+                )
+                raise
+            return str(expect(answer.json(), "id", resource=self._resource, what="a new session"))
+
+        return submit_once(send, lambda: None, resource=self._resource, deadline=self._api.settings.deadline, lag=PAUSE)
+
+
+def _path(session: str, part: str = "") -> str:
+    return f"/sessions/{quote(session, safe='')}{part}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from qrmi_core import InputError
-from qrmi_qiskit.felis.instructions import FUNCTIONS, MEASUREMENTS, READS, RECORDS, Function
+from qrmi_qiskit.felis.instructions import FUNCTIONS, MEASUREMENTS, READS, Function
 
 __all__ = ["INVALID", "NOT_SUPPORTED", "Block", "Call", "parse"]
 
@@ -57,7 +57,7 @@ _SEPARATOR = re.compile(r", *")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: ``gate`` and its ``numbers`` (angle, time or bit), qubits and result; ``function`` as it was written."""
+    """A call: ``gate`` and its ``numbers`` (angle, time or bit), qubits and result; ``function`` as it was written."""
 
     line: int
     function: str
@@ -116,19 +116,18 @@ def _lines(text: str) -> Iterator[str]:
         start = end + 1
 
 
-def _body(lines: Iterator[tuple[int, str]], first: int) -> list[Block]:
+def _body(lines: Iterator[tuple[int, str]], number: int) -> list[Block]:
     blocks: list[Block] = []
     names: set[str] = set()
     reads: dict[str, int] = {}
-    number = first
-    for number, line in lines:
+    code = ""
+    while code != "}":
+        number, line = next(lines, (number, None))
+        if line is None:
+            _refuse(number, "the program ends within its function: it was cut off")
         code = line.partition(";")[0].rstrip()
-        if not code:
+        if not code or code == "}":
             continue
-        if code == "}":
-            if not blocks or not blocks[-1].ended:
-                _refuse(number, "the function's last block does not end with ret or br")
-            return blocks
         label = _LABEL.fullmatch(code)
         if label or not blocks:
             if blocks and not blocks[-1].ended:
@@ -142,7 +141,9 @@ def _body(lines: Iterator[tuple[int, str]], first: int) -> list[Block]:
             if label:
                 continue
         _instruction(blocks[-1], number, code, reads)
-    _refuse(number, "the program ends within its function: it was cut off")
+    if not blocks or not blocks[-1].ended:
+        _refuse(number, "the function's last block does not end with ret or br")
+    return blocks
 
 
 def _instruction(block: Block, number: int, code: str, reads: dict[str, int]) -> None:

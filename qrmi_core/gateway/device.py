@@ -39,6 +39,7 @@ class Device:
         self.runs = 0
         self._service_time = service_time
         self._ends: dict[str, float] = {}
+        self._cancelled: set[str] = set()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="device")
         self._target: asyncio.Task[Target] | None = None
 
@@ -73,8 +74,9 @@ class Device:
         return await self._in_thread(self.resource.task_logs, task_id)
 
     async def cancel(self, task_id: str) -> None:
-        """Cancel a task; one that has ended is left as it is."""
-        self._ends.pop(task_id, None)
+        """Cancel a task; one that is told as ended is left as it is."""
+        if self._is_delayed(task_id):
+            self._cancelled.add(task_id)
         await self._in_thread(self.resource.task_stop, task_id)
 
     async def target(self) -> Target:
@@ -131,9 +133,14 @@ class Device:
         return self.resource
 
     def _delayed(self, task_id: str, info: TaskInfo) -> TaskInfo:
-        if info.status.is_final and self._ends.get(task_id, 0.0) > time.monotonic():
+        if task_id in self._cancelled and info.status is TaskStatus.COMPLETED:
+            return replace(info, status=TaskStatus.CANCELLED)
+        if task_id not in self._cancelled and info.status.is_final and self._is_delayed(task_id):
             return replace(info, status=TaskStatus.RUNNING, ended=None)
         return info
+
+    def _is_delayed(self, task_id: str) -> bool:
+        return self._ends.get(task_id, 0.0) > time.monotonic()
 
     async def _in_thread(
         self, call: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs

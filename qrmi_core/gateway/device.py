@@ -75,7 +75,7 @@ class Device:
 
     async def cancel(self, task_id: str) -> None:
         """Cancel a task; one that is told as ended is left as it is."""
-        if self._is_delayed(task_id):
+        if self._ends.pop(task_id, 0.0) > time.monotonic():
             self._cancelled.add(task_id)
         await self._in_thread(self.resource.task_stop, task_id)
 
@@ -135,12 +135,9 @@ class Device:
     def _delayed(self, task_id: str, info: TaskInfo) -> TaskInfo:
         if task_id in self._cancelled and info.status is TaskStatus.COMPLETED:
             return replace(info, status=TaskStatus.CANCELLED)
-        if task_id not in self._cancelled and info.status.is_final and self._is_delayed(task_id):
+        if info.status.is_final and self._ends.get(task_id, 0.0) > time.monotonic():
             return replace(info, status=TaskStatus.RUNNING, ended=None)
         return info
-
-    def _is_delayed(self, task_id: str) -> bool:
-        return self._ends.get(task_id, 0.0) > time.monotonic()
 
     async def _in_thread(
         self, call: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs

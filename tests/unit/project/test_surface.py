@@ -26,6 +26,8 @@ PUBLIC = {
 
 ENTRY_POINTS = {
     ("console_scripts", "qrmi", "qrmi_core.cli:main"),
+    ("qrmi.converters", "pulser-sequence", "qrmi_pulser.building:build"),
+    ("qrmi.conformance", "PulserBatch", "qrmi_pulser.conformance:PulserPrograms"),
     ("qrmi.drivers", "alice-bob-felis", "qrmi_core.drivers.felis:AliceBobFelisDriver"),
     ("qrmi.drivers", "ibm-quantum-compute-service", "qrmi_core.drivers.ibm_compute:IBMQuantumComputeService"),
     ("qrmi.drivers", "ibm-quantum-system", "qrmi_core.drivers.ibm_system:IBMQuantumSystem"),

@@ -139,7 +139,12 @@ class VendorUnreachable(ResourceUnavailable):
 
 
 class VendorError(ResourceError):
-    """The vendor refused a request or failed at it; ``http_status`` and what the vendor said are in the fields."""
+    """The vendor refused a request or failed at it; ``http_status`` and what the vendor said are in the fields.
+
+    ``retry_after`` is the number of seconds after which it wants to be asked again, where it said so.
+    """
+
+    retry_after: float | None = None
 
 
 class AuthenticationFailed(VendorError):

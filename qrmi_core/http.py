@@ -95,6 +95,7 @@ class HttpClient:
         *,
         resource: str,
         headers: Mapping[str, str] | None = None,
+        fresh_headers: Callable[[], Mapping[str, str]] | None = None,
         token: BearerToken | None = None,
         secrets: Collection[str] = (),
         credentials: str = "the credentials",
@@ -108,6 +109,7 @@ class HttpClient:
             settings: time-outs, certificates and proxy.
             resource: the resource's name, for texts.
             headers: sent with every request.
+            fresh_headers: makes headers anew whenever a request is sent: a credential that is good once.
             token: the bearer token, where the server takes one.
             secrets: values that stand in no text.
             credentials: the variables that hold the credentials, as in "check ...".
@@ -118,6 +120,7 @@ class HttpClient:
         self.settings = settings
         self._resource = resource
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", **(headers or {})}
+        self._fresh_headers = fresh_headers
         self._token = token
         self._secrets = _spellings(secrets)
         self._credentials = credentials
@@ -179,8 +182,11 @@ class HttpClient:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         json_only: bool = True,
+        patient: bool = True,
     ) -> Response:
         """POST what must happen once; see :func:`~qrmi_core.submission.submit_once` for what comes after.
+
+        With ``patient`` off, a refusal for now (429) is raised at once, for a caller that waits in its own way.
 
         Raises:
             Undecided: it was sent, and no answer tells whether it was taken.
@@ -205,7 +211,8 @@ class HttpClient:
                     return response
                 if response.status >= 500:
                     raise Undecided(self._error(response))
-                if response.status not in self._refused_for_now or not self._pause(attempt, deadline, response):
+                for_now = patient and response.status in self._refused_for_now
+                if not for_now or not self._pause(attempt, deadline, response):
                     raise self._error(response)
         raise AssertionError("an attempt returns, raises or is followed by another")
 
@@ -300,6 +307,8 @@ class HttpClient:
         """
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token.value}"
+        if self._fresh_headers is not None:
+            request.headers.update(self._fresh_headers())
         settings = self.settings
         url = _without_query(request.url or "")
         try:
@@ -356,7 +365,9 @@ class HttpClient:
             return AuthenticationFailed(f"{text}. It {kind}: check {self._credentials}", **fields)
         if 300 <= status < 400:
             text = f"{text}. It redirects, which is not followed: check the address"
-        return VendorError(text, transient=status in RETRIED or status in self._refused_for_now, **fields)
+        error = VendorError(text, transient=status in RETRIED or status in self._refused_for_now, **fields)
+        error.retry_after = _retry_after(response.headers)
+        return error
 
     def _told_by(self, response: Response) -> Told:
         try:

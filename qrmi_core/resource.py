@@ -257,6 +257,9 @@ class BatchResource(QuantumResource):
     completed when at least one job is.
     """
 
+    open_batches: ClassVar[bool] = True
+    """Whether a batch may take more jobs later."""
+
     @abstractmethod
     def batch_jobs(self, batch_id: str) -> tuple[TaskInfo, ...]:
         """The jobs of a batch in the order of their creation."""
@@ -283,7 +286,10 @@ class BatchResource(QuantumResource):
 
     @abstractmethod
     def batch_job_output(self, batch_id: str, job_id: str) -> bytes:
-        """The result of a completed job: the JSON object ``{"counter", "raw", "serialised_results"}``."""
+        """The result of a completed job: the JSON object ``{"counter", "raw", "serialised_results"}``.
+
+        A vendor that serialises no results adds ``atom_order`` and ``total_duration`` (nanoseconds) to the counter.
+        """
 
     @abstractmethod
     def batch_wait(

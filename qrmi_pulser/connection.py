@@ -163,8 +163,8 @@ class QRMIConnection(RemoteConnection):
         return {self._resource.name: found}
 
     def supports_open_batch(self) -> bool:
-        """True: jobs can be added to a batch."""
-        return True
+        """True where jobs can be added to a batch."""
+        return self._resource.open_batches
 
     def get_results(self, batch_id: str, job_ids: list[str] | None = None) -> RemoteResults:
         """The results of a batch that was submitted before, perhaps by another process.

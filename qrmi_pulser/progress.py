@@ -92,9 +92,12 @@ def _ended(infos: Collection[TaskInfo]) -> frozenset[str]:
 
 def _decoded(data: bytes, job_id: str, resource: str) -> Results:
     try:
-        text = json.loads(data)["serialised_results"]
+        told = json.loads(data)
+        text = told["serialised_results"]
         if isinstance(text, str):
             return Results.from_abstract_repr(text)
+        if (atoms := told.get("atom_order")) and (counts := told.get("counter")) is not None:
+            return Results.from_final_bitstrings(atoms, told["total_duration"], counts)
         problem = "it holds no serialised_results, and counts alone do not tell the order of the atoms"
     except Exception as error:
         lines = str(error).splitlines() or [""]

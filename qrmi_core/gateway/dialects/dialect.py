@@ -26,13 +26,16 @@ class DialectOptions:
     """What can be set of a dialect's server.
 
     ``key`` is the credential that it takes, ``token_seconds`` how long its tokens are good for, ``list_delay`` after
-    how many seconds (at most; drawn anew for each task) a new task appears in lists.
+    how many seconds (at most; drawn anew for each task) a new task appears in lists. ``without`` names optional parts
+    of the vendor's API that this server lacks, ``munge_socket`` is that of the munged to ask, where there is one.
     """
 
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     token_seconds: float = 3600.0
     list_delay: float = 0.0
     seed: int = 0
+    without: frozenset[str] = frozenset()
+    munge_socket: str | None = None
 
 
 class Refused(Exception):

@@ -1,0 +1,433 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pasqal's cloud: QPUs of neutral atoms, and the emulators beside them, by the REST API of ``apis.pasqal.cloud``.
+
+A task is a batch. It carries a tag of our own, so that it can be found where the answer to its submission was lost.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+from qrmi_core import polling
+from qrmi_core.drivers.pasqal_auth import REGIONS, Login
+from qrmi_core.drivers.pasqal_batches import (
+    ENDS,
+    WORDS,
+    batch_body,
+    batch_info,
+    is_emulator,
+    job_bodies,
+    job_info,
+    matching,
+)
+from qrmi_core.drivers.pasqal_config import ACCOUNT_VARIABLES, PROJECT, Account, account
+from qrmi_core.drivers.vendor import VENDOR_VARIABLES, VendorResource, about_task, expect, new_id
+from qrmi_core.errors import (
+    InputError,
+    QRMIError,
+    ResourceUnavailable,
+    ResultError,
+    SubmissionUncertain,
+    TaskNotFound,
+    UnsupportedPayload,
+    VendorError,
+)
+from qrmi_core.http import HttpClient, Response, Told
+from qrmi_core.payloads import Payload, PulserBatch, PulserJob
+from qrmi_core.resource import BatchResource, JobContext, ResourceStatus, ResourceStatusCode, Target
+from qrmi_core.submission import LIST_LAG, Undecided, submit_once
+from qrmi_core.tasks import TaskInfo, TaskStatus
+from qrmi_core.variables import Variable
+
+__all__ = ["PasqalCloud"]
+
+BASE_URL = "QRMI_PASQAL_CLOUD_BASE_URL"
+REGION = "QRMI_PASQAL_CLOUD_REGION"
+CORE = "/core-fast/api"
+PAGE = 100
+REMEMBERED = 256
+WORTH_PACKING = 2048
+REFUSALS = frozenset({400, 403, 404, 409, 422})
+
+
+class PasqalCloud(VendorResource, BatchResource):
+    """A device type of Pasqal's cloud; batches may name another one, such as an emulator, for themselves."""
+
+    type = "pasqal-cloud"
+    takes = (PulserBatch,)
+    min_poll = 0.5
+    words: ClassVar[Mapping[str, TaskStatus]] = WORDS
+    variables: ClassVar[Sequence[Variable]] = (
+        *ACCOUNT_VARIABLES,
+        Variable(REGION, f"the installation: {', '.join(REGIONS)} (fr)"),
+        Variable(BASE_URL, "the URL in front of /core-fast, where it is not the region's own"),
+        *VENDOR_VARIABLES,
+    )
+
+    def __init__(self, name: str, values: Mapping[str, str], context: JobContext) -> None:
+        super().__init__(name, values, context)
+        if self.device == name:
+            self.device = name.upper()
+        region = values.get(REGION) or "fr"
+        if region not in REGIONS:
+            raise ResourceUnavailable(
+                f"{REGION} of {name} is {region!r}: {' or '.join(REGIONS)} was expected", resource=name
+            )
+        self._region = REGIONS[region]
+        self._base = (values.get(BASE_URL) or self._region.base).rstrip("/") + CORE
+        self._public = HttpClient(self._base, self.http, resource=name, told=_told)
+        self._lock = threading.Lock()
+        self._account_of: tuple[Account, HttpClient] | None = None
+        self._batches: OrderedDict[str, _Known] = OrderedDict()
+
+    def acquire(self) -> str:
+        """A token of our own: this vendor has no acquisitions."""
+        return new_id()
+
+    def release(self, acquisition_token: str) -> None:
+        """Nothing is held at this vendor."""
+
+    def status(self) -> ResourceStatus:
+        """Online while the vendor calls the device active; one that is down for a while still queues batches."""
+        device = self._device()
+        availability, state = device.get("availability"), device.get("status")
+        online = availability == "ACTIVE"
+        told = ", ".join(str(word) for word in (availability, state) if word)
+        return ResourceStatus(
+            ResourceStatusCode.ONLINE if online else ResourceStatusCode.OFFLINE,
+            status_reason=None if online and state in {None, "UP"} else f"{self.device} is {told or 'not active'}",
+            healthy=None if state is None else state == "UP",
+        )
+
+    def target(self) -> Target:
+        """The list ``[{"device_type", "specs"}]``: this device, or for an emulator all the devices it can stand for."""
+        if is_emulator(self.device):
+            specs = self._data(self._public.get_json("/v1/devices/public-specs"))
+        else:
+            found = self._about_device(lambda: self._api.get_json(f"/v1/devices/specs/{self.device}"), self.device)
+            specs = [self._data(found)]
+        return Target(json.dumps(specs).encode())
+
+    def task_start(self, payload: Payload) -> str:
+        self.refuse_other_kinds(payload)
+        batch = cast("PulserBatch", payload)
+        device_type, tag = batch.device_type or self.device, new_id()
+        body = batch_body(batch, device_type, self._project, tag, self.name)
+        batch_id: str = self._about_device(
+            lambda: submit_once(
+                lambda: self._created(body),
+                lambda: self._look_up(tag),
+                resource=self.name,
+                deadline=self.http.deadline,
+                lag=LIST_LAG,
+                advice=f"look for a batch with the tag {tag} in Pasqal's portal",
+            ),
+            device_type,
+        )
+        self._know(batch_id).closed = not batch.open
+        return batch_id
+
+    def task_stop(self, task_id: str) -> None:
+        with about_task(self.name, task_id):
+            try:
+                self._api.change("PATCH", f"/v2/batches/{task_id}/cancel")
+            except VendorError as error:
+                if error.http_status not in REFUSALS or not self.task_info(task_id).status.is_final:
+                    raise
+
+    def task_info(self, task_id: str) -> TaskInfo:
+        known = self._know(task_id)
+        jobs = self.batch_jobs(task_id)
+        word = None
+        if not known.closed and all(info.status.is_final for info in jobs):
+            word = self._status_word(task_id)
+            known.closed = word in ENDS
+        info = batch_info(task_id, jobs, closed=known.closed, word=word)
+        if info.status.is_final:
+            known.ended = jobs
+        return info
+
+    def task_output(self, task_id: str) -> bytes:
+        """The result of its job; of several jobs ``{"jobs": [{"id", "status", "reason", "result"}, ...]}``."""
+        jobs = self._know(task_id).ended or self.batch_jobs(task_id)
+        if len(jobs) == 1:
+            return self.batch_job_output(task_id, jobs[0].id)
+        told = []
+        for info in jobs:
+            done = info.status is TaskStatus.COMPLETED
+            result = json.loads(self.batch_job_output(task_id, info.id)) if done else None
+            told.append({"id": info.id, "status": info.status.value, "reason": info.reason, "result": result})
+        return json.dumps({"jobs": told}).encode()
+
+    def batch_jobs(self, batch_id: str) -> tuple[TaskInfo, ...]:
+        return tuple(job_info(job) for job in self._jobs(batch_id))
+
+    def batch_is_open(self, batch_id: str) -> bool:
+        known = self._know(batch_id)
+        if not known.closed:
+            with about_task(self.name, batch_id):
+                batch = self._data(self._api.get_json(f"/v2/batches/{batch_id}"))
+            known.closed = not expect(batch, "open", resource=self.name, what="a batch")
+        return not known.closed
+
+    def batch_add(self, batch_id: str, jobs: Sequence[PulserJob]) -> tuple[str, ...]:
+        """Add jobs to an open batch and return their ids.
+
+        Jobs carry no mark of their own: where an answer is lost, those that the batch has since are looked at. So only
+        one process at a time should add jobs to a batch.
+        """
+        bodies = job_bodies(jobs, None, self.name)
+        if not bodies:
+            return ()
+        with self._know(batch_id).adding:
+            before = {str(job["id"]) for job in self._jobs(batch_id)}
+            return submit_once(
+                lambda: self._added(batch_id, bodies, before),
+                lambda: self._look_up_jobs(batch_id, bodies, before),
+                resource=self.name,
+                deadline=self.http.deadline,
+                lag=LIST_LAG,
+                advice=f"look at the jobs of batch {batch_id}",
+            )
+
+    def batch_close(self, batch_id: str) -> None:
+        with about_task(self.name, batch_id):
+            try:
+                self._api.change("PATCH", f"/v2/batches/{batch_id}/complete")
+            except VendorError as error:
+                if error.http_status not in REFUSALS or self.batch_is_open(batch_id):
+                    raise
+        self._know(batch_id).closed = True
+
+    def batch_cancel_jobs(self, batch_id: str, job_ids: Collection[str]) -> None:
+        if not job_ids:
+            return
+        with about_task(self.name, batch_id):
+            try:
+                self._api.change("PATCH", f"/v2/batches/{batch_id}/cancel/jobs", query={"id": list(job_ids)})
+            except VendorError as error:
+                states = {info.id: info.status for info in self.batch_jobs(batch_id)}
+                if error.http_status not in REFUSALS or not all(
+                    states[job_id].is_final for job_id in job_ids if job_id in states
+                ):
+                    raise
+
+    def batch_job_output(self, batch_id: str, job_id: str) -> bytes:
+        """The result of a job; those of the batch's other jobs come with it and are kept until they are asked for."""
+        known = self._know(batch_id)
+        with known.fetching:
+            if job_id not in known.results:
+                with about_task(self.name, batch_id):
+                    found = self._data(self._api.get_json(f"/v1/batches/{batch_id}/full_results"))
+                if not isinstance(found, dict):
+                    raise ResultError(
+                        f"{self.name}: the results of batch {batch_id} are no map of jobs", task_id=batch_id
+                    )
+                known.results.update({job: result for job, result in found.items() if result is not None})
+            result = known.results.pop(job_id, None)
+        if result is None:
+            raise ResultError(
+                f"{self.name}: batch {batch_id} has no result of job {job_id}: look at the job's status first",
+                resource=self.name,
+                task_id=job_id,
+            )
+        return json.dumps({"counter": None, "raw": None, "serialised_results": None, **result}).encode()
+
+    def batch_wait(
+        self, batch_id: str, job_ids: Collection[str], *, timeout: float | None = None, first: bool = False
+    ) -> dict[str, TaskInfo]:
+        rounds: dict[str, TaskInfo] = {}
+
+        def look(job_id: str) -> TaskInfo:
+            """One request for all jobs in each round: whoever is asked for again begins the next one."""
+            if job_id not in rounds:
+                rounds.clear()
+                rounds.update({info.id: info for info in self.batch_jobs(batch_id)})
+            if job_id not in rounds:
+                raise TaskNotFound(f"batch {batch_id} on {self.name} has no job {job_id}", task_id=job_id)
+            return rounds.pop(job_id)
+
+        return polling.poll(look, job_ids, timeout=timeout, first=first, min_poll=self.min_poll)
+
+    def _look_up(self, tag: str) -> str | None:
+        """The batch that was made with this tag."""
+        found = self._data(self._api.get_json("/v1/batches", query={"tag": tag, "offset": 0, "limit": PAGE}))
+        return str(found[0]["id"]) if found else None
+
+    def _look_up_jobs(
+        self, batch_id: str, bodies: Sequence[Mapping[str, Any]], before: Collection[str]
+    ) -> tuple[str, ...] | None:
+        """The jobs that were sent, among those that a batch has since; None where it has no other jobs than before.
+
+        Raises:
+            ResultError: it has others, and not all of those that were sent.
+        """
+        new = [job for job in self._jobs(batch_id) if job["id"] not in before]
+        ids = matching(bodies, new)
+        if ids is None and new:
+            polling.pause(LIST_LAG)
+            ids = matching(bodies, [job for job in self._jobs(batch_id) if job["id"] not in before])
+            if ids is None:
+                raise ResultError(f"batch {batch_id} has {len(new)} new jobs, and others than those that were sent")
+        return None if ids is None else tuple(ids)
+
+    def _created(self, body: Mapping[str, Any]) -> str:
+        return self._id_in(self._submitted("/v1/batches", body))
+
+    def _added(self, batch_id: str, bodies: Sequence[Mapping[str, Any]], before: Collection[str]) -> tuple[str, ...]:
+        try:
+            self._submitted(f"/v2/batches/{batch_id}/jobs", bodies)
+        except VendorError as error:
+            if error.http_status in REFUSALS and not self.batch_is_open(batch_id):
+                raise InputError(
+                    f"batch {batch_id} on {self.name} is closed: open a new one", resource=self.name, task_id=batch_id
+                ) from error
+            raise
+        ids = self._look_up_jobs(batch_id, bodies, before)
+        if ids is None:
+            polling.pause(LIST_LAG)
+            ids = self._look_up_jobs(batch_id, bodies, before)
+        if ids is None:
+            raise SubmissionUncertain(
+                f"{self.name}: {len(bodies)} jobs were added to batch {batch_id} and it does not show them: look at it "
+                f"again later, and do not add them again",
+                resource=self.name,
+                task_id=batch_id,
+            )
+        return ids
+
+    def _submitted(self, path: str, body: Any) -> Response:
+        data = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        if len(data) > WORTH_PACKING:
+            data, headers["Content-Encoding"] = gzip.compress(data, 5), "gzip"
+        return self._api.submit(path, data=data, headers=headers)
+
+    def _id_in(self, answer: Response) -> str:
+        """The id of what was made; an answer without one leaves open whether it was."""
+        try:
+            return str(expect(self._data(answer.json()), "id", resource=self.name, what="the answer to a batch"))
+        except ResultError as error:
+            raise Undecided(error) from error
+
+    def _jobs(self, batch_id: str) -> list[dict[str, Any]]:
+        """The jobs of a batch in the order of their creation, all pages of them."""
+        query = {"batch_id": batch_id, "order_by": "creation_order", "order_by_direction": "ASC", "limit": PAGE}
+        jobs: list[dict[str, Any]] = []
+        with about_task(self.name, batch_id):
+            while True:
+                page = self._api.get_json("/v2/jobs", query={**query, "offset": len(jobs)})
+                found = self._data(page)
+                jobs += found
+                if not found or len(jobs) >= (page.get("pagination") or {}).get("total", 0):
+                    break
+            if not jobs:
+                self._status_word(batch_id)
+        return jobs
+
+    def _status_word(self, batch_id: str) -> str:
+        with about_task(self.name, batch_id):
+            status = self._data(self._api.get_json(f"/v1/batches/{batch_id}/status"))
+        return str(expect(status, "status", resource=self.name, what="the status of a batch"))
+
+    def _about_device(self, call: Any, device_type: str) -> Any:
+        """Where a request is refused because there is no such device type, say which there are."""
+        try:
+            return call()
+        except VendorError as error:
+            if error.http_status not in REFUSALS:
+                raise
+            try:
+                known = [str(device["device_type"]) for device in self._data(self._public.get_json("/v1/devices"))]
+            except (QRMIError, KeyError, TypeError):
+                raise error from None
+            if not known or device_type in known:
+                raise
+            raise self._no_such_device(device_type, known) from error
+
+    def _device(self) -> dict[str, Any]:
+        """What the vendor says of this device."""
+        found = self._about_device(
+            lambda: self._public.get_json("/v1/devices", query={"device_type": self.device}), self.device
+        )
+        devices = self._data(found)
+        if not devices:
+            known = [str(device.get("device_type")) for device in self._data(self._public.get_json("/v1/devices"))]
+            raise self._no_such_device(self.device, known)
+        return dict(devices[0])
+
+    def _no_such_device(self, device_type: str, known: Sequence[str]) -> UnsupportedPayload:
+        return UnsupportedPayload(
+            f"{self.name}: Pasqal's cloud has no device type {device_type}; it has {', '.join(known) or 'none'}. Where "
+            f"the resource has another name than its device, name the device in QRMI_DEVICE of {self.name}",
+            resource=self.name,
+        )
+
+    def _data(self, envelope: Any) -> Any:
+        return expect(envelope, "data", resource=self.name, what="the answer")
+
+    @property
+    def _project(self) -> str:
+        self._api  # noqa: B018  reads the account
+        known = cast("tuple[Account, HttpClient]", self._account_of)[0]
+        if not known.project_id:
+            raise ResourceUnavailable(
+                f"{self.name}: no project is known that pays for the batch: set {PROJECT} of {self.name}, or write "
+                f"project_id into ~/.pasqal/config",
+                resource=self.name,
+            )
+        return known.project_id
+
+    @property
+    def _api(self) -> HttpClient:
+        """The client for requests that need an account; its file is read when it is first needed."""
+        from qrmi_core.tokens import BearerToken
+
+        with self._lock:
+            if self._account_of is None:
+                known = account(self.name, self.values)
+                login = Login(self.name, known, self._region, self.http)
+                client = HttpClient(
+                    self._base,
+                    self.http,
+                    resource=self.name,
+                    token=BearerToken(login.token),
+                    secrets=known.secrets,
+                    credentials=f"{login.credentials}, and {PROJECT}",
+                    told=_told,
+                )
+                self._account_of = known, client
+            return self._account_of[1]
+
+    def _know(self, batch_id: str) -> _Known:
+        """What this process knows of a batch."""
+        with self._lock:
+            known = self._batches.setdefault(batch_id, _Known())
+            self._batches.move_to_end(batch_id)
+            while len(self._batches) > REMEMBERED:
+                self._batches.popitem(last=False)
+            return known
+
+
+class _Known:
+    """A batch as this process knows it: closed for good or perhaps not, its jobs once all have ended, its results."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.ended: tuple[TaskInfo, ...] = ()
+        self.results: dict[str, Any] = {}
+        self.adding = threading.Lock()
+        self.fetching = threading.Lock()
+
+
+def _told(response: Response) -> Told:
+    body = response.json()
+    data = body.get("data")
+    described = data.get("description") if isinstance(data, dict) else None
+    code = body.get("code")
+    return Told(described or body.get("message"), None if code is None else str(code))

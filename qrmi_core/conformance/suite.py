@@ -79,16 +79,18 @@ class Suite:
     def _acquired(self) -> Iterator[None]:
         """The resource acquired for the tasks; whether that works is a check of its own."""
         trial = self._trial
+        holder = None  # kept: an engine is held by the object that acquired it
         try:
-            trial.token = trial.resource().acquire()
+            holder = trial.resource()
+            trial.token = holder.acquire()
         except Exception as error:  # noqa: BLE001  whatever a driver raises is told by the check
             trial.heard(error)
         try:
             yield
         finally:
-            if trial.token is not None:
+            if trial.token is not None and holder is not None:
                 try:
-                    trial.resource().release(trial.token)
+                    holder.release(trial.token)
                 except Exception as error:  # noqa: BLE001  see above
                     trial.heard(error)
 

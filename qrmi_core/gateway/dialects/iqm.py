@@ -86,6 +86,7 @@ class IQMDialect(Dialect):
             "GET /quantum-computers/{qc}": self._computer,
             "GET /quantum-computers/{qc}/health": self._health,
             "GET /quantum-computers/{qc}/artifacts/static-quantum-architectures": self._static_architecture,
+            "GET /quantum-computers/{qc}/artifacts/about": self._about_station,
             "GET /calibration-sets/{qc}/{cal}": self._calibration_set,
             "GET /calibration-sets/{qc}/{cal}/dynamic-quantum-architecture": self._dynamic_architecture,
             "GET /calibration-sets/{qc}/{cal}/metrics": self._metrics,
@@ -127,7 +128,11 @@ class IQMDialect(Dialect):
 
     async def _about(self, request: web.Request) -> web.Response:
         checked_query(request, ())
-        return web.json_response({"name": "an emulated IQM Server", "version": "1"})
+        return web.json_response({"name": "an emulated IQM Server"})
+
+    async def _about_station(self, request: web.Request) -> web.Response:
+        checked_query(request, ())
+        return web.json_response({"version": self.device.resource.resource_type(), "software_versions": {}})
 
     async def _computers(self, request: web.Request) -> web.Response:
         checked_query(request, ())

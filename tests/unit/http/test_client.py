@@ -66,6 +66,17 @@ def test_a_retry_after_beyond_the_deadline_is_an_error_at_once(serve: Serve) -> 
     assert raised.value.transient
 
 
+def test_a_caller_that_waits_in_its_own_way_is_told_how_long(serve: Serve) -> None:
+    async def busy(_request: web.Request) -> web.Response:
+        return web.json_response({}, status=429, headers={"Retry-After": "2"})
+
+    server = serve(web.post("/x", busy))
+    with pytest.raises(VendorError, match="answered 429") as raised:
+        client(server.url).submit("/x", body={}, patient=False)
+    assert raised.value.retry_after == 2.0
+    assert server.faults.counters.requests["POST /x"] == 1
+
+
 def test_silence_costs_one_time_out(serve: Serve) -> None:
     server = serve(web.get("/x", hello))
     server.faults.next_faults = [("/x", "hang")]

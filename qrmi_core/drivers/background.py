@@ -34,9 +34,7 @@ class Background:
     def do(self, work: Callable[[], None]) -> None:
         """Do it when a thread is free; an error of it is logged and hurts nobody."""
         with self._lock:
-            if (
-                self._pid != os.getpid()
-            ):  # the threads of the parent are not in a forked child, and its work is not ours
+            if self._pid != os.getpid():  # a forked child has neither the threads of its parent nor its work
                 self._pid, self._queue, self._threads, self._unfinished = os.getpid(), queue.SimpleQueue(), 0, 0
                 atexit.register(self.finish, AT_EXIT)
             self._unfinished += 1
@@ -56,7 +54,7 @@ class Background:
                 each()
             except QRMIError as error:
                 _log.info("%s", error)
-            except Exception:
+            except Exception:  # noqa: BLE001  one piece of work must not end the thread that others need
                 _log.exception("work in the background failed")
             finally:
                 with self._lock:

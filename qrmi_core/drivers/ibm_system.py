@@ -300,7 +300,7 @@ class IBMQuantumSystem(VendorResource):
         return task_id
 
     def _free_lanes(self) -> None:
-        """Remove the records of this process's ended tasks, which may occupy lanes; unread results stay in the bucket."""
+        """Remove the records of ended tasks of this process, for they may occupy lanes; unread results stay."""
         if self.keep:
             return
         for task_id in list(self._unread):

@@ -73,7 +73,7 @@ class Bucket:
             settings,
             resource=name,
             secrets=[values[SECRET_KEY], values[ACCESS_KEY]],
-            credentials=f"{ACCESS_KEY} and {SECRET_KEY} of {name}, and what they are allowed in bucket {values[BUCKET]}",
+            credentials=f"{ACCESS_KEY} and {SECRET_KEY} of {name}, and their rights in bucket {values[BUCKET]}",
             told=_told,
         )
 
@@ -192,5 +192,5 @@ class _Signing:
 
 def _told(response: Response) -> Told:
     """What an error says: ``<Error><Code>NoSuchKey</Code><Message>The specified ...</Message></Error>``."""
-    found = {tag: text for tag, text in re.findall(r"<(Code|Message)>([^<]*)</", response.text[:10_000])}
+    found = dict(re.findall(r"<(Code|Message)>([^<]*)</", response.text[:10_000]))
     return Told(message=found.get("Message"), code=found.get("Code"))

@@ -261,8 +261,9 @@ class QuantumSystem(Dialect):
             job.end("Cancelled", code=TOO_LONG, reason=f"Ran longer than {limit} s", solution="Ask for more time.")
         except TransferFailed as error:
             job.end("Failed", code=FAILED, reason=str(error), solution="Check the storage and the life of its URLs.")
-        except QRMIError as error:
-            job.end("Failed", code=FAILED, reason=str(error), solution=error.solution or "")
+        except Exception as error:  # noqa: BLE001  whatever it is, the job has ended by it
+            solution = error.solution if isinstance(error, QRMIError) else None
+            job.end("Failed", code=FAILED, reason=str(error), solution=solution or "")
         else:
             job.nanoseconds = _nanoseconds(info)
             if info.status is TaskStatus.COMPLETED:

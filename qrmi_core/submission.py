@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,6 +16,9 @@ __all__ = ["LIST_LAG", "Undecided", "submit_once"]
 
 LIST_LAG = 2.5
 """Seconds after which a vendor's list shows a new task for sure; none documents it, so this is an assumption."""
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
 
 Answer = TypeVar("Answer")
 
@@ -38,14 +43,15 @@ def submit_once(
     """Send a task so that it is taken once.
 
     After an undecided answer ``look_up`` tells whether the task is there, asked a second time ``lag`` seconds later
-    where lists show new tasks late; only when it is not is the task sent again, for ``deadline`` seconds in all.
+    where lists show new tasks late; only when it is not is the task sent again, after growing pauses, for ``deadline``
+    seconds in all.
 
     Raises:
         SubmissionUncertain: there is no way to look it up, or looking it up failed; ``advice`` says what to do then.
         QRMIError: it was refused, or could not be sent before the deadline; then it was not taken.
     """
     give_up = time.monotonic() + deadline
-    while True:
+    for attempt in itertools.count():
         try:
             return send()
         except Undecided as undecided:
@@ -61,8 +67,11 @@ def submit_once(
             raise _uncertain(resource, cause, f"looking it up failed too ({error}); {advice}") from error
         if found is not None:
             return found
-        if time.monotonic() >= give_up:
+        pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
+        if time.monotonic() + pause >= give_up:
             raise cause
+        polling.pause(pause)
+    raise AssertionError("an attempt returns, raises or is followed by another")
 
 
 def _uncertain(resource: str, cause: QRMIError, advice: str) -> SubmissionUncertain:

@@ -31,6 +31,9 @@ def conformance(
     faults: Annotated[
         bool, typer.Option(help="Also try faults on the way to the server, through a proxy on this machine.")
     ] = True,
+    check: Annotated[
+        list[str] | None, typer.Option(help="Only this check, and those that it needs; may be given several times.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask before shots are spent.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -58,6 +61,7 @@ def conformance(
         shots=shots,
         patience=patience,
         faults=faults,
+        only=check or (),
     )
     note(f"{name}: {len(suite.checks)} checks, which run at most {suite.most_shots} shots on the device")
     if not yes:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from qrmi_core.conformance.checks import CHECKS, Check
 from qrmi_core.conformance.trial import Failure, Inconclusive, Trial
+from qrmi_core.errors import InputError
 from qrmi_core.resource import JobContext, QuantumResource
 
 __all__ = ["Outcome", "Suite", "all_checks"]
@@ -39,6 +40,19 @@ def all_checks(*, faults: bool) -> list[Check]:
     return [*CHECKS, *FAULT_CHECKS]
 
 
+def _chosen(checks: list[Check], only: Collection[str]) -> list[Check]:
+    by_name = {check.name: check for check in checks}
+    if unknown := sorted(set(only) - set(by_name)):
+        raise InputError(f"there is no check {', '.join(unknown)}; there are {', '.join(by_name)}")
+    wanted: set[str] = set()
+    missing = list(only or by_name)
+    while missing:
+        name = missing.pop()
+        wanted.add(name)
+        missing += by_name[name].needs
+    return [check for check in checks if check.name in wanted]
+
+
 class Suite:
     """All checks of one driver, made from its class and its environment block."""
 
@@ -52,8 +66,24 @@ class Suite:
         shots: int = 100,
         patience: float = 300.0,
         faults: bool = True,
+        only: Collection[str] = (),
     ) -> None:
-        self.checks = all_checks(faults=faults)
+        """Prepare the suite; nothing is run yet.
+
+        Args:
+            kind: the driver.
+            name: the resource's name.
+            values: its environment block.
+            context: the job that it runs in.
+            shots: of each small task.
+            patience: seconds to wait for a task.
+            faults: also try the way to the server.
+            only: run these checks alone, with those that they need; by default all.
+
+        Raises:
+            InputError: there is no check of that name; says which there are.
+        """
+        self.checks = _chosen(all_checks(faults=faults), only)
         self._trial = Trial(kind, name, values, context or JobContext(), shots, patience)
 
     @property

@@ -14,16 +14,15 @@ from qiskit.providers import BackendV2, Options
 from qrmi_core import (
     InputError,
     Payload,
-    QiskitPrimitive,
     QuantumResource,
     ResourceStatusCode,
     ResourceUnavailable,
     Task,
 )
 from qrmi_qiskit.circuit_job import QRMICircuitJob, with_plain_registers
-from qrmi_qiskit.codec import encode_sampler
 from qrmi_qiskit.configuration import BackendStatus, Configuration
 from qrmi_qiskit.job import QRMIJob
+from qrmi_qiskit.language import Language, language_of
 from qrmi_qiskit.pubs import sampler_pubs
 from qrmi_qiskit.target import Properties
 from qrmi_qiskit.target_document import TargetDocument, document_of_resource, read_document
@@ -106,6 +105,18 @@ class QRMIBackend(BackendV2):  # type: ignore[misc]
                 resource=self.name,
             )
         return self._resource
+
+    @property
+    def language(self) -> Language:
+        """How circuits are written for the resource and its results are read.
+
+        Raises:
+            ResourceUnavailable: there is no resource, or it runs no circuits.
+        """
+        language = language_of(self.resource)
+        if language is None:
+            raise ResourceUnavailable(f"{self.name} ({self.resource.resource_type()}) runs no circuits")
+        return language
 
     @property
     def document(self) -> TargetDocument:
@@ -212,9 +223,8 @@ class QRMIBackend(BackendV2):  # type: ignore[misc]
         }
         given = {group: {k: v for k, v in values.items() if v is not None} for group, values in sent.items()}
         groups = {group: values for group, values in given.items() if values}
-        parameters = encode_sampler(pubs, options=groups, dt=self.target.dt)
-        task = self.submit(QiskitPrimitive("sampler", parameters))
-        return QRMICircuitJob(task, self, circuits, memory=bool(chosen["memory"]))
+        task = self.submit(self.language.sampler(pubs, groups, self))
+        return QRMICircuitJob(task, self, pubs, memory=bool(chosen["memory"]))
 
     def retrieve_job(self, job_id: str) -> QRMIJob:
         """The job with that id, submitted by this process or another one.
@@ -223,7 +233,7 @@ class QRMIBackend(BackendV2):  # type: ignore[misc]
             TaskNotFound: the resource knows no such job.
         """
         task = self.resource.task(job_id)
-        return QRMIJob(task, self, task.info().program or "sampler")
+        return QRMIJob(task, self, self.language.primitive_id(task.info().program))
 
     def __repr__(self) -> str:
         return f"<QRMIBackend({self.name!r})>"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qiskit import ClassicalRegister, QuantumCircuit
 from qiskit.circuit import Clbit
 from qiskit.primitives import BitArray, PubResult
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import JobStatus, JobV1
 from qiskit.result import Result
 from qiskit.result.models import ExperimentResult, ExperimentResultData
@@ -65,10 +66,10 @@ class QRMICircuitJob(JobV1):  # type: ignore[misc]
     The same task can be had as a sampler's job from ``backend.retrieve_job(job.job_id())``, in any process.
     """
 
-    def __init__(self, task: Task, backend: QRMIBackend, circuits: Sequence[QuantumCircuit], *, memory: bool) -> None:
+    def __init__(self, task: Task, backend: QRMIBackend, pubs: Sequence[SamplerPub], *, memory: bool) -> None:
         super().__init__(backend, task.id)
         self._task = task
-        self._circuits = circuits
+        self._pubs = pubs
         self._memory = memory
         self._result: Result | None = None
         self._fetching = threading.Lock()
@@ -123,7 +124,7 @@ class QRMICircuitJob(JobV1):  # type: ignore[misc]
         self._task.wait(timeout)
         with self._fetching:
             if self._result is None:
-                pubs = fetch_result(self._task)
+                results = fetch_result(self._task, self._backend, "sampler", {"pubs": self._pubs})
                 self._result = Result(
                     backend_name=self._backend.name,
                     backend_version=self._backend.backend_version,
@@ -131,8 +132,8 @@ class QRMICircuitJob(JobV1):  # type: ignore[misc]
                     success=True,
                     status="COMPLETED",
                     results=[
-                        _experiment(circuit, pub, memory=self._memory)
-                        for circuit, pub in zip(self._circuits, pubs, strict=True)
+                        _experiment(pub.circuit, result, memory=self._memory)
+                        for pub, result in zip(self._pubs, results, strict=True)
                     ],
                 )
             return self._result

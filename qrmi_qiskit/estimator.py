@@ -9,9 +9,8 @@ from typing import Any
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPubLike
 
-from qrmi_core import QiskitPrimitive, QuantumResource
+from qrmi_core import QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
-from qrmi_qiskit.codec import encode_estimator
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import EstimatorOptions
 from qrmi_qiskit.primitive import backend_of, check_circuits, check_options, options_of
@@ -80,8 +79,5 @@ class EstimatorV2(BaseEstimatorV2):  # type: ignore[misc]
         check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
-        parameters = encode_estimator(
-            complete, options=program, resilience_level=options.resilience_level, dt=backend.target.dt
-        )
-        task = backend.submit(QiskitPrimitive("estimator", parameters))
+        task = backend.submit(backend.language.estimator(complete, program, options.resilience_level, backend))
         return QRMIJob(task, backend, "estimator", {"pubs": complete, "options": program})

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from qiskit.primitives import BasePrimitiveJob, PrimitiveResult, PubResult
 
 from qrmi_core import ResultError, Task, TaskInfo, TaskStatus, UnsupportedFunction
-from qrmi_qiskit.codec import decode_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +122,7 @@ class QRMIJob(BasePrimitiveJob[PrimitiveResult[PubResult], JobStatus]):  # type:
         self._task.wait(timeout)
         with self._fetching:
             if self._result is None:
-                self._result = fetch_result(self._task)
+                self._result = fetch_result(self._task, self._backend, self._primitive_id, self._inputs)
             return self._result
 
     def error_message(self) -> str | None:
@@ -163,17 +162,20 @@ class QRMIJob(BasePrimitiveJob[PrimitiveResult[PubResult], JobStatus]):  # type:
         return f"<QRMIJob({self._job_id!r}, {self._primitive_id!r}) on {self._backend.name}>"
 
 
-def fetch_result(task: Task) -> PrimitiveResult[PubResult]:
+def fetch_result(
+    task: Task, backend: QRMIBackend, primitive_id: str, inputs: Mapping[str, Any] | None
+) -> PrimitiveResult[PubResult]:
     """The result of a task that has ended; one that arrives damaged is fetched once more.
 
     Raises:
         TaskFailed, TaskCancelled: there is none.
         ResultError: it cannot be read.
     """
+    language = backend.language
     try:
-        return decode_result(task.result().data)
+        return language.result(task.result().data, primitive_id, inputs, backend)
     except ResultError:
-        return decode_result(task.result().data)
+        return language.result(task.result().data, primitive_id, inputs, backend)
 
 
 def _iso(moment: float | None) -> str | None:

@@ -20,9 +20,6 @@ __all__ = ["backend_of", "check_circuits", "check_options", "options_of"]
 
 Options = TypeVar("Options", bound=PrimitiveOptions)
 
-_ON_SIMULATORS = frozenset({"default_shots", "default_precision", "seed_estimator", "simulator.seed_simulator"})
-_NOWHERE = ("environment.", "max_execution_time")
-
 
 def backend_of(mode: object) -> QRMIBackend:
     """The backend that a primitive's ``mode`` means.
@@ -85,12 +82,8 @@ def check_options(options: PrimitiveOptions, backend: QRMIBackend) -> None:
             f"options.simulator.noise_model: {backend.name} has its own noise; "
             f"of the embedded simulators aer_ideal has none and the others have their device's"
         )
-    idle = [
-        name
-        for name, value in options.flattened().items()
-        if value not in (False, 0, None)
-        and (name.startswith(_NOWHERE) or (on_simulator and name not in _ON_SIMULATORS))
-    ]
+    chosen = [name for name, value in options.flattened().items() if value not in (False, 0, None)]
+    idle = backend.language.idle(chosen, simulator=on_simulator)
     if idle:
         what = "a simulator" if on_simulator else "this resource"
         warnings.warn(

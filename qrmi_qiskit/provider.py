@@ -13,10 +13,8 @@ from typing import Any, TypeVar
 from qrmi_core import (
     AliceBobFelis,
     InputError,
-    IQMServer,
     ListedResource,
     PulserBatch,
-    QiskitPrimitive,
     QRMIError,
     QRMIService,
     QRMIWarning,
@@ -29,12 +27,12 @@ from qrmi_core import (
 )
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.job import QRMIJob
+from qrmi_qiskit.language import language_of
 
 __all__ = ["QRMIProvider"]
 
 _OTHER_WAYS: Mapping[type, str] = {
     PulserBatch: "Pulser sequences: use qrmi_pulser.QRMIConnection",
-    IQMServer: "IQM's own circuits: use qrmi_core.IQMServer and resource.submit",
     AliceBobFelis: "Alice & Bob's HumanQIR: use qrmi_core.AliceBobFelis and resource.submit",
 }
 
@@ -68,7 +66,7 @@ class QRMIProvider:
             fitting = [entry.name for entry in self._service.listing() if _runs_circuits(entry)]
             name = fitting[0] if len(fitting) == 1 else None
         resource = self._service.resource(name)
-        if QiskitPrimitive not in resource.takes:
+        if language_of(resource) is None:
             ways = [_OTHER_WAYS.get(kind, kind.__name__) for kind in resource.takes]
             raise ResourceUnavailable(
                 f"{resource.resource_id()} runs no circuits but {' or '.join(ways)}", resource=resource.resource_id()
@@ -260,11 +258,12 @@ def _or_left_out(backend: QRMIBackend, named: str | None, ask: Callable[[QRMIBac
 
 
 def _dated(backend: QRMIBackend, info: TaskInfo) -> tuple[float, QRMIJob]:
-    return info.created or 0.0, QRMIJob(Task(backend.resource, info.id), backend, info.program or "sampler")
+    primitive_id = backend.language.primitive_id(info.program)
+    return info.created or 0.0, QRMIJob(Task(backend.resource, info.id), backend, primitive_id)
 
 
 def _runs_circuits(entry: ListedResource) -> bool:
-    return entry.problem is None and QiskitPrimitive in entry.resource.takes
+    return entry.problem is None and language_of(entry.resource) is not None
 
 
 def _is_dynamic(configuration: Mapping[str, Any]) -> bool:

@@ -9,9 +9,8 @@ from typing import Any
 from qiskit.primitives import BaseSamplerV2
 from qiskit.primitives.containers.sampler_pub import SamplerPubLike
 
-from qrmi_core import QiskitPrimitive, QuantumResource
+from qrmi_core import QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
-from qrmi_qiskit.codec import encode_sampler
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import SamplerOptions
 from qrmi_qiskit.primitive import backend_of, check_circuits, check_options, options_of
@@ -79,6 +78,5 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
-        parameters = encode_sampler(complete, options=program, dt=backend.target.dt)
-        task = backend.submit(QiskitPrimitive("sampler", parameters))
+        task = backend.submit(backend.language.sampler(complete, program, backend))
         return QRMIJob(task, backend, "sampler", {"pubs": complete, "options": program})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A target as a resource gives it or as a file holds it: IBM's ``{"configuration", "properties"}``."""
+"""A target as a resource gives it or as a file holds it: IBM's ``{"configuration", "properties"}``, or IQM's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qrmi_core import ConfigurationError, QuantumResource, ResourceUnavailable, ResultError
+from qrmi_core import ConfigurationError, EngineResource, QuantumResource, ResourceUnavailable, ResultError
+from qrmi_qiskit.iqm.target import configuration_of, is_iqm_target
 from qrmi_qiskit.target import Properties, build_target
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def document_of_resource(resource: QuantumResource, *, use_fractional_gates: boo
     """
     name = resource.resource_id()
     document = resource.target().json()
+    if is_iqm_target(document):
+        configuration = configuration_of(document, name=name, simulator=isinstance(resource, EngineResource))
+        return TargetDocument(configuration, None, use_fractional_gates=use_fractional_gates)
     if isinstance(document, Mapping) and "configuration" in document and document["configuration"] is None:
         raise ResourceUnavailable(f"{name} gives no configuration now: ask again later", resource=name, transient=True)
     if not _is_ibm_target(document):
@@ -85,6 +89,8 @@ def read_document(
         ConfigurationError: the file is missing, is not JSON, or holds no such target.
     """
     file, document = _loaded(source)
+    if is_iqm_target(document):
+        return _readable({"configuration": configuration_of(document)}, file, use_fractional_gates)
     if not _is_ibm_target(document):
         kind = "a Pulser device: qrmi_pulser.device(file) reads it" if _is_pulser(document) else "something else"
         raise ConfigurationError(
@@ -92,6 +98,10 @@ def read_document(
             f"it; this is {kind}",
             file=file,
         )
+    return _readable(document, file, use_fractional_gates)
+
+
+def _readable(document: Mapping[str, Any], file: str | None, use_fractional_gates: bool | None) -> TargetDocument:
     read = TargetDocument(
         document["configuration"], document.get("properties"), use_fractional_gates=use_fractional_gates
     )

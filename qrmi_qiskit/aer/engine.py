@@ -27,12 +27,12 @@ from qrmi_qiskit.aer.snapshots import snapshot_names
 __all__ = ["MAX_PUBS", "AerSimulator"]
 
 MAX_PUBS = 10_000
-_PROGRAMS = ("sampler", "estimator")
+_PROGRAMS = ("sampler", "estimator", "executor")
 _KEYS = frozenset({"options", "precision", "pubs", "resilience_level", "shots", "support_qiskit", "version"})
 
 
 class AerSimulator(EngineResource):
-    """Runs IBM's sampler and estimator on qiskit-aer, with the noise of the qubits that a circuit uses."""
+    """Runs IBM's sampler, estimator and executor on qiskit-aer, with the noise of the qubits that a circuit uses."""
 
     type = "aer-simulator"
     takes = (QiskitPrimitive,)
@@ -82,7 +82,7 @@ class AerSimulator(EngineResource):
     def _check_primitive(self, payload: QiskitPrimitive) -> None:
         if payload.program_id not in _PROGRAMS:
             raise UnsupportedPayload(
-                f"{self.name} runs the programs {' and '.join(_PROGRAMS)}, not {payload.program_id!r}",
+                f"{self.name} runs the programs {', '.join(_PROGRAMS)}, not {payload.program_id!r}",
                 resource=self.name,
             )
         size, most = len(payload.parameters), self.limits.decompressed
@@ -92,7 +92,19 @@ class AerSimulator(EngineResource):
                 f"or raise QRMI_ENGINE_MAX_INPUT_MB",
                 resource=self.name,
             )
-        self._check_parameters(_parsed(payload.parameters, self.name))
+        parameters = _parsed(payload.parameters, self.name)
+        if payload.program_id == "executor":
+            self._check_program(parameters)
+        else:
+            self._check_parameters(parameters)
+
+    def _check_program(self, parameters: Mapping[str, Any]) -> None:
+        program = parameters.get("quantum_program")
+        items = program.get("items") if isinstance(program, dict) else None
+        if not isinstance(items, list):
+            raise InputError('the parameters have no "quantum_program" with a list of items', resource=self.name)
+        if len(items) > MAX_PUBS:
+            raise LimitExceeded(f"{len(items)} items, and {self.name} takes {MAX_PUBS} in a task", resource=self.name)
 
     def _check_parameters(self, parameters: Mapping[str, Any]) -> None:
         if unknown := sorted(parameters.keys() - _KEYS):

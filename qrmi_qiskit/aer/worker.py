@@ -18,10 +18,12 @@ from qrmi_core import InputError, QiskitPrimitive, QRMIError, UnsupportedPayload
 from qrmi_qiskit.aer.backend import Backends
 from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, SNAPSHOT, load_device
 from qrmi_qiskit.aer.estimating import estimate
+from qrmi_qiskit.aer.executing import execute
 from qrmi_qiskit.aer.sampling import sample
 from qrmi_qiskit.aer.seeds import pub_seed, task_seed
 from qrmi_qiskit.aer.simulator import Simulator
 from qrmi_qiskit.codec import decode_params, encode_result
+from qrmi_qiskit.codec.programs import decode_program, encode_program_result
 
 __all__ = ["run"]
 
@@ -32,7 +34,7 @@ for _late in ("scipy.linalg", "qiskit_qasm3_import"):
 
 
 def run(work: Work) -> bytes:
-    """Run a job of an IBM primitive and return its result in IBM's typed JSON.
+    """Run a job of an IBM primitive or program and return its result in IBM's typed JSON.
 
     Raises:
         QRMIError: the job cannot be run or failed; says in which pub, and why.
@@ -40,6 +42,8 @@ def run(work: Work) -> bytes:
     payload = work.payload
     if not isinstance(payload, QiskitPrimitive):
         raise UnsupportedPayload(f"{work.resource} runs Qiskit primitives, not {type(payload).__name__}")
+    if payload.program_id == "executor":
+        return _run_program(work, payload)
     pubs, options = decode_params(payload.program_id, payload.parameters, max_decompressed=work.limits.decompressed)
     of_simulator = options.get("simulator")
     if isinstance(of_simulator, dict) and of_simulator.get("noise_model"):
@@ -48,12 +52,10 @@ def run(work: Work) -> bytes:
             f"aer_{IDEAL} has none"
         )
     seed = task_seed(options, work.seed)
-    simulator = Simulator(work.resource, work.settings.get(METHOD) or METHODS[0], work.limits)
-    device = load_device(work.resource, work.settings.get(SNAPSHOT) or IDEAL, work.limits)
-    backends = Backends(device, simulator)
+    backends = _backends(work)
     results = []
     for index, pub in enumerate(pubs):
-        with _pub(index):
+        with _place(f"pub {index}"):
             of_pub = pub_seed(seed, index)
             results.append(
                 sample(backends, pub, of_pub) if isinstance(pub, SamplerPub) else estimate(backends, pub, of_pub)
@@ -61,10 +63,25 @@ def run(work: Work) -> bytes:
     return encode_result(PrimitiveResult(results, metadata={"version": 2}))
 
 
+def _run_program(work: Work, payload: QiskitPrimitive) -> bytes:
+    program = decode_program(payload.parameters, max_decompressed=work.limits.decompressed)
+    backends = _backends(work)
+    results = []
+    for index, item in enumerate(program.items):
+        with _place(f"item {index}"):
+            results.append(execute(backends, item, program.shots, pub_seed(work.seed, index)))
+    return encode_program_result(program, results)
+
+
+def _backends(work: Work) -> Backends:
+    simulator = Simulator(work.resource, work.settings.get(METHOD) or METHODS[0], work.limits)
+    return Backends(load_device(work.resource, work.settings.get(SNAPSHOT) or IDEAL, work.limits), simulator)
+
+
 @contextlib.contextmanager
-def _pub(index: int) -> Iterator[None]:
-    """Say in which pub the mistake is."""
+def _place(where: str) -> Iterator[None]:
+    """Say where the mistake is."""
     try:
         yield
     except QRMIError as error:
-        raise type(error)(f"pub {index}: {error}", resource=error.resource) from error
+        raise type(error)(f"{where}: {error}", resource=error.resource) from error

@@ -138,7 +138,11 @@ def sampler(**keys: object) -> QiskitPrimitive:
 @pytest.mark.parametrize(
     ("payload", "error", "said"),
     [
-        (QiskitPrimitive("noise-learner", b"{}"), UnsupportedPayload, "sampler and estimator, not 'noise-learner'"),
+        (
+            QiskitPrimitive("noise-learner", b"{}"),
+            UnsupportedPayload,
+            "sampler, estimator, executor, not 'noise-learner'",
+        ),
         (QiskitPrimitive("sampler", b'{"pubs":\n['), InputError, "not JSON: line 2, column 2"),
         (QiskitPrimitive("sampler", b"\xff\xfe"), InputError, "not JSON"),
         (QiskitPrimitive("sampler", b"[" * 100_000), InputError, "not JSON"),

@@ -25,7 +25,7 @@ __all__ = [
 
 LIBRARIES = ("libmunge.so.2", "libmunge.so")
 
-_OPTION_SOCKET = 8
+_OPTION_TTL, _OPTION_SOCKET = 4, 8
 _SUCCESS, _SNAFU, _NO_MEMORY, _SOCKET, _TIMEOUT = 0, 1, 5, 6, 7
 _EXPIRED, _REWOUND, _REPLAYED = 15, 16, 17
 
@@ -55,18 +55,19 @@ class Credential:
     payload: bytes = field(repr=False)
 
 
-def encode(payload: bytes = b"", *, socket: str | None = None) -> str:
+def encode(payload: bytes = b"", *, socket: str | None = None, ttl: int | None = None) -> str:
     """A new credential of the user who runs this process.
 
     Args:
         payload: what it carries, readable by whoever may decode it.
+        ttl: for how many seconds it is good; by default as long as munged likes, five minutes mostly.
         socket: the socket of munged; by default the one that libmunge was built with.
 
     Raises:
         MungeUnavailable: libmunge is missing, or munged does not answer.
     """
     library = _library()
-    context = _Context(library, socket)
+    context = _Context(library, socket, ttl)
     credential = ctypes.c_void_p()
     try:
         code = library.munge_encode(ctypes.byref(credential), context.pointer, payload, len(payload))
@@ -106,7 +107,7 @@ def decode(credential: str, *, socket: str | None = None) -> Credential:
 class _Context:
     """The options of one call, and the words for what went wrong in it."""
 
-    def __init__(self, library: ctypes.CDLL, socket: str | None) -> None:
+    def __init__(self, library: ctypes.CDLL, socket: str | None, ttl: int | None = None) -> None:
         self._library = library
         self._socket = socket
         self.pointer = ctypes.c_void_p(library.munge_ctx_create())
@@ -114,6 +115,8 @@ class _Context:
             raise MemoryError
         if socket is not None:
             library.munge_ctx_set(self.pointer, ctypes.c_int(_OPTION_SOCKET), ctypes.c_char_p(os.fsencode(socket)))
+        if ttl is not None:
+            library.munge_ctx_set(self.pointer, ctypes.c_int(_OPTION_TTL), ctypes.c_int(ttl))
 
     def error(self, code: int) -> QRMIError:
         said = (self._library.munge_ctx_strerror(self.pointer) or self._library.munge_strerror(code)).decode()

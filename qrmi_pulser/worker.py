@@ -22,6 +22,7 @@ from pulser.backend.abc import EmulatorBackend
 from pulser.devices import Device
 
 from qrmi_core import InputError, LimitExceeded, Limits, PulserBatch, PulserJob, Work
+from qrmi_pulser.building import on_device
 from qrmi_pulser.configuration import decode_configuration
 from qrmi_pulser.device_json import device_json
 from qrmi_pulser.devices import device as read_device
@@ -109,18 +110,9 @@ def _run_as_device(sequence: Sequence[Any], runs: int | None, work: Work) -> Res
 
 def _on_device(sequence: Sequence[Any], device: Device, runs: int) -> Sequence[Any]:
     """The sequence on the device that the resource stands for, refused as a QPU refuses it."""
-    if sequence.device.name != device.name:
-        raise InputError(
-            f"the sequence was made for the device {sequence.device.name} and this resource is {device.name}: build it "
-            f"with QRMIConnection().fetch_available_devices()"
-        )
     if device.max_runs is not None and runs > device.max_runs:
         raise LimitExceeded(f"{runs} runs were asked for and {device.name} takes {device.max_runs} at most")
-    with refusing(f"{device.name} cannot run the sequence"):
-        if sequence.device != device:
-            sequence = sequence.with_new_device(device, strict=True)
-        EmulatorBackend.validate_sequence(sequence, mimic_qpu=True)
-    return _measured(sequence)
+    return _measured(on_device(sequence, device))
 
 
 def _measured(sequence: Sequence[Any]) -> Sequence[Any]:

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-__all__ = ["Batch", "Built"]
+from qrmi_core.errors import ResultError
+from qrmi_core.tasks import TaskStatus
+
+__all__ = ["Batch", "Built", "counter_of", "status_of_batch"]
 
 _FORM = re.compile(r"([1-9][0-9]{0,9}(?:-[1-9][0-9]{0,9})*)(?:~([A-Za-z0-9_-]+))?", re.ASCII)
 _LARGEST = 2**20
@@ -60,6 +63,33 @@ class Batch:
         return None if self.built is None else self.built[self.jobs.index(job)]
 
 
+def status_of_batch(statuses: Sequence[TaskStatus]) -> TaskStatus:
+    """The status of a batch whose jobs have these."""
+    if all(status is TaskStatus.QUEUED for status in statuses):
+        return TaskStatus.QUEUED
+    if not all(status.is_final for status in statuses):
+        return TaskStatus.RUNNING
+    return next(each for each in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED) if each in statuses)
+
+
+def counter_of(results: Any, what: str) -> dict[str, int]:
+    """The counts in the text that Warden has for a job's results; ``what`` they are, for errors.
+
+    Raises:
+        ResultError: there are none, or they are not of the promised form.
+    """
+    if results is None:
+        raise ResultError(f"{what} are not there, though it is done: ask again later", transient=True)
+    try:
+        counter = (json.loads(results) if isinstance(results, str) else results)["counter"]
+        return {str(bits): int(count) for bits, count in counter.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultError(
+            f"{what} are not the JSON object with a counter that Warden promises, but {str(results)[:120]!r}: tell the "
+            f"administrators of the QPU, whose software writes them so"
+        ) from error
+
+
 def _packed(built: Sequence[Built]) -> str:
     """Most batches have one sequence, and its atoms are called q0, q1, q2 ...: that is told once, and in short."""
     told = [[_named(each.atoms), each.duration] for each in (built[:1] if len(set(built)) == 1 else built)]
@@ -72,7 +102,7 @@ def _unpacked(text: str, jobs: int) -> tuple[Built, ...]:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         told = json.loads(zlib.decompressobj().decompress(data, _LARGEST))
         built = tuple(Built(_names(atoms), int(duration)) for atoms, duration in told)
-    except (zlib.error, TypeError, ValueError, RecursionError) as error:
+    except (zlib.error, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(text) from error
     if len(built) not in {1, jobs}:
         raise ValueError(text)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +25,10 @@ class Characteristics:
 
 
 def characteristics(target: Target) -> Characteristics:
-    """Read them from IBM's configuration and properties, or from a Pulser device."""
+    """Read them from IBM's configuration and properties, or from a Pulser device (of a list of them the first)."""
     document = target.json()
+    if isinstance(document, list):
+        document = json.loads(document[0]["specs"]) if document else {}
     if "configuration" in document:
         return _of_ibm(document["configuration"] or {}, document.get("properties") or {})
     return Characteristics(document.get("max_atom_num"), None, document.get("max_runs"), None, None)

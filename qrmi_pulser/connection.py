@@ -34,7 +34,7 @@ from qrmi_core import (
     TaskStatus,
 )
 from qrmi_pulser.choice import pulser_resource
-from qrmi_pulser.devices import device
+from qrmi_pulser.devices import devices
 from qrmi_pulser.progress import Progress, batch_status, job_status
 from qrmi_pulser.submission import prepare
 
@@ -63,7 +63,7 @@ class QRMIConnection(RemoteConnection):
     def __init__(self, resource: str | QuantumResource | None = None) -> None:
         self._resource = pulser_resource(resource)
         self._progress = Progress(self._resource)
-        self._fetched: tuple[float, Device | None] = (0.0, None)
+        self._fetched: tuple[float, list[Device]] = (0.0, [])
         self._sent: dict[str, bytes] = {}
         self._told: set[str] = set()
 
@@ -138,7 +138,7 @@ class QRMIConnection(RemoteConnection):
     def _on_current_device(self, sequence: Sequence[Any]) -> Sequence[Any]:
         # A backend looks just before it calls submit(); the specifications are not fetched twice for that.
         moment, known = self._fetched
-        if time.monotonic() - moment < FRESH_SECONDS and sequence.device == known:
+        if time.monotonic() - moment < FRESH_SECONDS and sequence.device in known:
             return sequence
         return self.update_sequence_device(sequence)
 
@@ -157,10 +157,10 @@ class QRMIConnection(RemoteConnection):
         return batch_id, list(self._resource.batch_add(batch_id, batch.jobs))
 
     def fetch_available_devices(self) -> dict[str, Device]:
-        """The device of this connection's QPU, by the QPU's name."""
-        found = cast("Device", device(self._resource.target()))
-        self._fetched = (time.monotonic(), found)
-        return {self._resource.name: found}
+        """The device of this connection's QPU, by the QPU's name; for an emulator all those that it can stand for."""
+        found = cast("dict[str, Device]", devices(self._resource.target()))
+        self._fetched = (time.monotonic(), list(found.values()))
+        return found if len(found) > 1 else {self._resource.name: next(iter(found.values()))}
 
     def supports_open_batch(self) -> bool:
         """True where jobs can be added to a batch."""

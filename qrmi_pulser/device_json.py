@@ -14,7 +14,7 @@ from typing import Any
 
 from qrmi_core import ConfigurationError, ResourceUnavailable
 
-__all__ = ["BUILT_IN", "DEFAULT", "DEVICE", "decode", "device_json", "is_file", "unknown_device"]
+__all__ = ["BUILT_IN", "DEFAULT", "DEVICE", "decode", "device_json", "is_file", "published", "unknown_device"]
 
 DEVICE = "QRMI_PULSER_DEVICE"
 DEFAULT = "AnalogDevice"
@@ -46,6 +46,24 @@ def decode(data: bytes, *, file: str | None = None) -> dict[str, Any]:
             hint = "this is the target of a Qiskit resource, for qrmi_qiskit.QRMIBackend.from_target"
         raise ConfigurationError(f"not a Pulser device: {hint}", file=file)
     return value
+
+
+def published(data: bytes, *, file: str | None = None) -> dict[str, bytes]:
+    """The devices in what a resource publishes, by what it calls them: one as it is, or the list of Pasqal's cloud.
+
+    A device that stands alone is called by its own name. The list is ``[{"device_type": ..., "specs": "<JSON>"}]``.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        value = json.loads(data)
+        if isinstance(value, list) and value:
+            found = {str(entry["device_type"]): str(entry["specs"]).encode() for entry in value}
+            for specs in found.values():
+                decode(specs, file=file)
+            return found
+    return {decode(data, file=file)["name"]: data}
 
 
 def _line(error: json.JSONDecodeError) -> str:

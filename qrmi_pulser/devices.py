@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,24 +10,30 @@ from pulser.devices import Device, VirtualDevice
 from pulser.json.abstract_repr.deserializer import deserialize_device
 
 from qrmi_core import ConfigurationError, Target
-from qrmi_pulser.device_json import decode
+from qrmi_pulser.device_json import decode, published
 from qrmi_pulser.reading import first_line
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["device"]
+__all__ = ["device", "devices"]
 
 
 def device(source: str | os.PathLike[str] | bytes | Target) -> Device | VirtualDevice:
     """The Pulser device that ``qrmi target NAME`` printed, so that a job without a QPU can build sequences.
 
     Args:
-        source: the path of a file, the JSON itself (text or bytes), or a resource's ``target()``.
+        source: the path of a file, the JSON itself (text or bytes), or a resource's ``target()``; of a list of devices,
+            as Pasqal's emulators publish it, the first.
 
     Raises:
         ConfigurationError: there is no such file, it is not JSON (with line and column), or not a Pulser device.
     """
+    return next(iter(devices(source).values()))
+
+
+def devices(source: str | os.PathLike[str] | bytes | Target) -> dict[str, Device | VirtualDevice]:
+    """All the devices in what a resource publishes, by what it calls them; see :func:`device`."""
     file: str | None = None
     if isinstance(source, Target):
         data = source.data
@@ -39,8 +44,7 @@ def device(source: str | os.PathLike[str] | bytes | Target) -> Device | VirtualD
     else:
         file = str(source)
         data = _read(Path(source))
-    decode(data, file=file)
-    return _build(data.decode(), file)
+    return {name: _build(specs.decode(), file) for name, specs in published(data, file=file).items()}
 
 
 def _read(path: Path) -> bytes:
@@ -57,5 +61,6 @@ def _build(text: str, file: str | None) -> Device | VirtualDevice:
         return deserialize_device(text)
     except Exception as error:
         raise ConfigurationError(
-            f"{json.loads(text)['name']} is not a device that this Pulser understands: {first_line(error)}", file=file
+            f"{decode(text.encode())['name']} is not a device that this Pulser understands: {first_line(error)}",
+            file=file,
         ) from error

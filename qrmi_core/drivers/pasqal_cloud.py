@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from qrmi_core import polling
+from qrmi_core import discovery, polling
 from qrmi_core.drivers.pasqal_auth import REGIONS, Login
 from qrmi_core.drivers.pasqal_batches import (
     ENDS,
@@ -129,7 +129,8 @@ class PasqalCloud(VendorResource, BatchResource):
             ),
             device_type,
         )
-        self._know(batch_id).closed = not batch.open
+        known = self._know(batch_id)
+        known.closed, known.sequence = not batch.open, batch.sequence
         return batch_id
 
     def task_stop(self, task_id: str) -> None:
@@ -156,11 +157,11 @@ class PasqalCloud(VendorResource, BatchResource):
         """The result of its job; of several jobs ``{"jobs": [{"id", "status", "reason", "result"}, ...]}``."""
         jobs = self._know(task_id).ended or self.batch_jobs(task_id)
         if len(jobs) == 1:
-            return self.batch_job_output(task_id, jobs[0].id)
+            return json.dumps(self._output(task_id, jobs[0].id)).encode()
         told = []
         for info in jobs:
             done = info.status is TaskStatus.COMPLETED
-            result = json.loads(self.batch_job_output(task_id, info.id)) if done else None
+            result = self._output(task_id, info.id) if done else None
             told.append({"id": info.id, "status": info.status.value, "reason": info.reason, "result": result})
         return json.dumps({"jobs": told}).encode()
 
@@ -218,7 +219,14 @@ class PasqalCloud(VendorResource, BatchResource):
                     raise
 
     def batch_job_output(self, batch_id: str, job_id: str) -> bytes:
-        """The result of a job; those of the batch's other jobs come with it and are kept until they are asked for."""
+        """The result of a job; with ``atom_order`` and ``total_duration`` where the vendor gives only counts."""
+        result = self._output(batch_id, job_id)
+        if result["serialised_results"] is None and result["counter"] is not None:
+            result.update(self._about_sequence(batch_id, job_id))
+        return json.dumps(result).encode()
+
+    def _output(self, batch_id: str, job_id: str) -> dict[str, Any]:
+        """A job's result; those of the batch's other jobs come with it and are kept until they are asked for."""
         known = self._know(batch_id)
         with known.fetching:
             if job_id not in known.results:
@@ -236,7 +244,22 @@ class PasqalCloud(VendorResource, BatchResource):
                 resource=self.name,
                 task_id=job_id,
             )
-        return json.dumps({"counter": None, "raw": None, "serialised_results": None, **result}).encode()
+        return {"counter": None, "raw": None, "serialised_results": None, **result}
+
+    def _about_sequence(self, batch_id: str, job_id: str) -> dict[str, Any]:
+        """The order of the atoms in the bitstrings of a job, and the duration of its sequence."""
+        known = self._know(batch_id)
+        with about_task(self.name, batch_id):
+            if known.sequence is None:
+                known.sequence = str(
+                    self._data(self._api.get_json(f"/v2/batches/{batch_id}"))["sequence_builder"]
+                ).encode()
+            if job_id not in known.variables:
+                self._jobs(batch_id)
+        build = discovery.converter("pulser-sequence", extra="pulser")
+        variables = known.variables.get(job_id)
+        _, atoms, duration = build(known.sequence, json.dumps(variables).encode() if variables else None)
+        return {"atom_order": atoms, "total_duration": duration}
 
     def batch_wait(
         self, batch_id: str, job_ids: Collection[str], *, timeout: float | None = None, first: bool = False
@@ -328,6 +351,7 @@ class PasqalCloud(VendorResource, BatchResource):
                     break
             if not jobs:
                 self._status_word(batch_id)
+        self._know(batch_id).variables = {str(job.get("id")): job.get("variables") for job in jobs}
         return jobs
 
     def _status_word(self, batch_id: str) -> str:
@@ -415,12 +439,14 @@ class PasqalCloud(VendorResource, BatchResource):
 
 
 class _Known:
-    """A batch as this process knows it: closed for good or perhaps not, its jobs once all have ended, its results."""
+    """A batch as this process knows it: whether it is closed for good, its jobs once all have ended, their results."""
 
     def __init__(self) -> None:
         self.closed = False
         self.ended: tuple[TaskInfo, ...] = ()
         self.results: dict[str, Any] = {}
+        self.sequence: bytes | None = None
+        self.variables: dict[str, Any] = {}
         self.adding = threading.Lock()
         self.fetching = threading.Lock()
 

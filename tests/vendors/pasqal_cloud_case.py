@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import math
+from typing import Any
 
 from pulser import Pulse, Register, Sequence
 from pulser.devices import AnalogDevice, Device
@@ -30,13 +31,14 @@ class Blind(PasqalCloud):
         return None
 
 
-def rabi(area: float, *, atoms: int = 1, device: Device = FRESNEL) -> Sequence:
-    """A resonant pulse of this area on atoms in a row."""
+def rabi(area: float, *, atoms: int = 1, device: Device = FRESNEL, pulses: bool = True) -> Sequence[Any]:
+    """A resonant pulse of this area on atoms in a row, measured; or nothing yet."""
     row = Register.from_coordinates([(6.0 * place, 0.0) for place in range(atoms)], prefix="q")
     sequence = Sequence(row.with_automatic_layout(device), device)
     sequence.declare_channel("rydberg", "rydberg_global")
-    sequence.add(Pulse.ConstantPulse(NANOSECONDS, area / NANOSECONDS * 1000, 0, 0), "rydberg")
-    sequence.measure("ground-rydberg")
+    if pulses:
+        sequence.add(Pulse.ConstantPulse(NANOSECONDS, area / NANOSECONDS * 1000, 0, 0), "rydberg")
+        sequence.measure("ground-rydberg")
     return sequence
 
 

@@ -77,6 +77,7 @@ class Job:
 
     def view(self, batch: Batch, info: TaskInfo) -> dict[str, Any]:
         """What lists show of it."""
+        created = min(self.created, info.created or self.created)
         return {
             "id": self.id,
             "batch_id": self.batch_id,
@@ -86,8 +87,8 @@ class Job:
             "runs": self.spec.runs,
             "variables": self.spec.variables,
             "errors": [info.reason] if info.reason and info.status is TaskStatus.FAILED else None,
-            "created_at": iso(self.created),
-            "updated_at": iso(info.ended or info.started or self.created),
+            "created_at": iso(created),
+            "updated_at": iso(info.ended or info.started or created),
             "start_timestamp": iso(info.started),
             "end_timestamp": iso(info.ended),
             "parent_id": self.parent_id,

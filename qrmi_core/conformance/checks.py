@@ -241,7 +241,7 @@ def result_of_unfinished(trial: Trial) -> None:
         raise Failure("a result came from a task that had not ended")
 
 
-@check("cancel", needs=("waiting",), tasks=2 * ATTEMPTS)
+@check("cancel", needs=("result-of-unfinished",), tasks=2 * ATTEMPTS)
 def cancel(trial: Trial) -> None:
     """A task that is cancelled while it waits or runs ends as cancelled, and its result is TaskCancelled."""
     resource = trial.subject()
@@ -264,7 +264,7 @@ def cancel_of_ended(trial: Trial) -> None:
     resource.task_stop(task.id)
 
 
-@check("reason", needs=("waiting",), tasks=1)
+@check("reason", needs=("result-of-unfinished",), tasks=1)
 def reason(trial: Trial) -> None:
     """A program that cannot be run is refused, or fails, with a reason in the error's text."""
     resource = trial.subject()

@@ -13,7 +13,7 @@ from qrmi_core import QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import EstimatorOptions
-from qrmi_qiskit.primitive import backend_of, check_circuits, check_options, options_of
+from qrmi_qiskit.primitive import as_asked, backend_of, check_circuits, check_options, options_of
 from qrmi_qiskit.pubs import estimator_pubs, precision_of
 
 __all__ = ["EstimatorV2"]
@@ -79,5 +79,6 @@ class EstimatorV2(BaseEstimatorV2):  # type: ignore[misc]
         check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
-        task = backend.submit(backend.language.estimator(complete, program, options.resilience_level, backend))
+        payload = backend.language.estimator(complete, program, options.resilience_level, backend)
+        task = backend.submit(as_asked(payload, options))
         return QRMIJob(task, backend, "estimator", {"pubs": complete, "options": program})

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Language", "language_of"]
 
 _ON_SIMULATORS = frozenset({"default_shots", "default_precision", "seed_estimator", "simulator.seed_simulator"})
-_NOWHERE = ("environment.", "max_execution_time")
 
 
 class Language(Protocol):
@@ -87,7 +86,7 @@ class PrimitiveLanguage:
         return program or "sampler"
 
     def idle(self, options: Iterable[str], *, simulator: bool) -> list[str]:
-        return [name for name in options if name.startswith(_NOWHERE) or (simulator and name not in _ON_SIMULATORS)]
+        return [name for name in options if simulator and name not in _ON_SIMULATORS]
 
 
 def language_of(resource: QuantumResource) -> Language | None:

@@ -211,6 +211,16 @@ class PrimitiveOptions(OptionGroup):
             found["experimental"] = experimental
         return found
 
+    def task_fields(self) -> dict[str, Any]:
+        """What was set that belongs to the task and not to the program, as fields of ``QiskitPrimitive``."""
+        environment = self.environment
+        return {
+            "tags": tuple(environment.job_tags or ()),
+            "log_level": environment.log_level,
+            "private": bool(environment.private),
+            "max_execution_time": self.max_execution_time,
+        }
+
     def flattened(self) -> dict[str, Any]:
         """The options that were set, as ``{"twirling.enable_gates": True}``."""
         return _flattened(self.to_dict(), "")

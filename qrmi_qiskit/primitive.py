@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 
-from qrmi_core import InputError, QRMIWarning, QuantumResource
+from qrmi_core import InputError, Payload, QiskitPrimitive, QRMIWarning, QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.options import PrimitiveOptions
 from qrmi_qiskit.validation import check_measured
 
-__all__ = ["backend_of", "check_circuits", "check_options", "options_of"]
+__all__ = ["as_asked", "backend_of", "check_circuits", "check_options", "options_of"]
 
 Options = TypeVar("Options", bound=PrimitiveOptions)
 
@@ -68,6 +69,11 @@ def check_circuits(pubs: Sequence[SamplerPub | EstimatorPub], backend: QRMIBacke
         backend.check(pub.circuit, f"pub {index}")
         if isinstance(pub, SamplerPub):
             check_measured(pub.circuit, f"pub {index}")
+
+
+def as_asked(payload: Payload, options: PrimitiveOptions) -> Payload:
+    """A payload with the options of the task itself (tags, log level ...), where its vendor keeps any."""
+    return replace(payload, **options.task_fields()) if isinstance(payload, QiskitPrimitive) else payload
 
 
 def check_options(options: PrimitiveOptions, backend: QRMIBackend) -> None:

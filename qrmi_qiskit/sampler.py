@@ -13,7 +13,7 @@ from qrmi_core import QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
 from qrmi_qiskit.job import QRMIJob
 from qrmi_qiskit.options import SamplerOptions
-from qrmi_qiskit.primitive import backend_of, check_circuits, check_options, options_of
+from qrmi_qiskit.primitive import as_asked, backend_of, check_circuits, check_options, options_of
 from qrmi_qiskit.pubs import sampler_pubs
 
 __all__ = ["SamplerV2"]
@@ -78,5 +78,5 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         check_circuits(complete, backend)
         check_options(options, backend)
         program = options.program_options()
-        task = backend.submit(backend.language.sampler(complete, program, backend))
+        task = backend.submit(as_asked(backend.language.sampler(complete, program, backend), options))
         return QRMIJob(task, backend, "sampler", {"pubs": complete, "options": program})

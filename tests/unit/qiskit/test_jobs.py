@@ -21,7 +21,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 
 from qrmi_core import (
     InputError,
-    QRMIWarning,
+    QiskitPrimitive,
     ResultError,
     TaskCancelled,
     TaskFailed,
@@ -227,19 +227,17 @@ def test_modes_that_are_none(primitive: Any) -> None:
         primitive(GenericBackendV2(2))
 
 
-def test_options_that_go_nowhere_are_named_once(device: PaperDevice) -> None:
-    options = {"environment": {"job_tags": ["a"]}, "max_execution_time": 9, "dynamical_decoupling": {"enable": True}}
-    with pytest.warns(QRMIWarning) as caught:
-        SamplerV2(device, options=options).run([flip()])
-    assert [str(each.message) for each in caught] == [
-        "these options have no effect on paper, this resource: environment.job_tags, max_execution_time"
-    ]
-    assert caught[0].filename == __file__
-
-
-def test_on_a_device_other_options_are_no_matter_of_warnings(device: PaperDevice) -> None:
+@pytest.mark.parametrize(("primitive", "pub"), [(SamplerV2, flip()), (EstimatorV2, (QuantumCircuit(1), "Z"))])
+def test_options_of_the_task_stand_beside_the_program(primitive: Any, pub: Any, device: PaperDevice) -> None:
+    environment = {"job_tags": ["a", "b"], "log_level": "DEBUG", "private": True}
+    options = {"environment": environment, "max_execution_time": 9, "twirling": {"enable_gates": True}}
     with warnings.catch_warnings(action="error"):
-        SamplerV2(device, options={"twirling": {"enable_gates": True}}).run([flip()])
+        job = primitive(device, options=options).run([pub])
+    sent = device.payloads[job.job_id()]
+    assert isinstance(sent, QiskitPrimitive)
+    assert (sent.tags, sent.log_level, sent.private, sent.max_execution_time) == (("a", "b"), "DEBUG", True, 9)
+    assert json.loads(sent.parameters)["options"]["twirling"] == {"enable_gates": True}
+    assert "environment" not in json.loads(sent.parameters)["options"]
 
 
 def test_counts_and_memory_of_several_registers_and_loose_bits(device: PaperDevice) -> None:

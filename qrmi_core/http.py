@@ -244,8 +244,10 @@ class HttpClient:
                     raise self._unreachable(request, error) from error
             else:
                 if _is_success(response):
-                    if not json_only or _is_json(response) or not self._pause(attempt, deadline, None):
+                    if not json_only or _is_json(response):
                         return response
+                    if not self._pause(attempt, deadline, None):
+                        response.json()
                 elif response.status not in RETRIED | self._refused_for_now or not self._pause(
                     attempt, deadline, response
                 ):

@@ -3,7 +3,7 @@
 
 One JSON object; its keys tell its kind:
 
-    {"program_id": "sampler" | "estimator", "parameters": {...}}                    an IBM primitive
+    {"program_id": "sampler" | "estimator" | "noise-learner" | "executor", "parameters": {...}}      an IBM program
     {"job_runs": 100, "sequence": {...}}                                            a Pulser sequence
     {"human_qir": "...", "input_params": {...}}                                     Alice & Bob Felis
     {"iqmjson": {...}, "job_type": "circuit" | "run" | "sweep", "use_timeslot"?, "tag"?}     IQM server
@@ -119,7 +119,7 @@ class _Members:
 
 def _qiskit_primitive(members: _Members) -> Payload:
     members.refuse_misspelt("program_id", "parameters")
-    program_id = members.string("program_id", one_of=("sampler", "estimator"))
+    program_id = members.string("program_id", one_of=("sampler", "estimator", "noise-learner", "executor"))
     return QiskitPrimitive(program_id, members.object_text("parameters"))
 
 

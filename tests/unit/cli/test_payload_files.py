@@ -90,7 +90,10 @@ def test_what_is_no_payload(text: str, message: str) -> None:
     ("payload", "message"),
     [
         ({"program_id": "sampler"}, r"p\.json: parameters is missing beside program_id"),
-        ({"program_id": "executor", "parameters": {}}, r"program_id must be one of sampler, estimator, not 'executor'"),
+        (
+            {"program_id": "sample", "parameters": {}},
+            r"must be one of sampler, estimator, noise-learner, executor, not",
+        ),
         ({"program_id": 3, "parameters": {}}, r"program_id must be a string, not a number"),
         ({"program_id": "sampler", "parameters": "{}"}, r"parameters must be a JSON object, not a string"),
         ({"program_id": "sampler", "parameter": {}}, r"parameter is no key of this payload; did you mean parameters\?"),

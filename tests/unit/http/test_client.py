@@ -15,6 +15,7 @@ from aiohttp import web
 from small_server import Server
 
 from qrmi_core import AuthenticationFailed, ResultError, VendorError, VendorUnreachable
+from qrmi_core.gateway.faults import FaultRates
 from qrmi_core.http import HttpClient, Told
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.submission import Undecided
@@ -40,6 +41,14 @@ def test_a_read_survives(serve: Serve, fault: str) -> None:
     server.faults.next_faults = [("/x", fault), ("/x", fault)]
     assert client(server.url).get_json("/x")["hello"] == "world"
     assert server.faults.counters.requests["GET /x"] == 3
+
+
+@pytest.mark.parametrize("read", ["get_json", "get_document"])
+def test_a_document_that_stays_cut_off_is_an_error_and_no_text(serve: Serve, read: str) -> None:
+    server = serve(web.get("/x", hello))
+    server.faults.rates = FaultRates(cut_json=1.0)
+    with pytest.raises(ResultError, match="answered with what is not JSON"):
+        getattr(client(server.url, HttpSettings(deadline=0.3)), read)("/x")
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])

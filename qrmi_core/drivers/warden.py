@@ -150,7 +150,7 @@ class WardenClient:
 
     @contextlib.contextmanager
     def _saying_if_inaccessible(self) -> Iterator[None]:
-        """Add to an error what Warden says of a QPU that is not accessible; for that reason alone it refuses nothing."""
+        """Add to an error what Warden says of a QPU that is not accessible; which refuses nothing for it."""
         try:
             yield
         except (SubmissionUncertain, VendorError) as error:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the modules beside it importable by the tests of the vendors."""
+"""Makes the modules beside it, and the helpers of the Qiskit tests, importable by the tests of the vendors."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "unit" / "qiskit")]
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "qiskit"))

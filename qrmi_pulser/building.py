@@ -17,10 +17,11 @@ from qrmi_pulser.reading import refusing
 __all__ = ["build", "on_device"]
 
 
-def build(template: bytes, variables: bytes | None, target: Target) -> tuple[bytes, tuple[str, ...], int]:
+def build(template: bytes, variables: bytes | None, target: Target | None = None) -> tuple[bytes, tuple[str, ...], int]:
     """A sequence as a device takes it, the order of its atoms in bitstrings, and its duration in nanoseconds.
 
-    What has no variables comes back untouched.
+    What has no variables comes back untouched. Without a target it is not looked at whether the device can run it: for
+    a sequence that it has run already.
 
     Raises:
         InputError: it is no sequence, cannot be built from these variables, or not be run by this device; says why.
@@ -31,7 +32,8 @@ def build(template: bytes, variables: bytes | None, target: Target) -> tuple[byt
         with refusing("the sequence cannot be built from the job's variables"):
             sequence = sequence.build(**json.loads(variables or b"{}"))
             template = sequence.to_abstract_repr().encode()
-    on_device(sequence, read_device(target))
+    if target is not None:
+        on_device(sequence, read_device(target))
     return template, tuple(str(atom) for atom in sequence.register.qubit_ids), sequence.get_duration()
 
 

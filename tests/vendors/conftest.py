@@ -8,4 +8,3 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "unit" / "qiskit")]
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "qiskit"))

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drivers, engines and converters, found through entry points.
+"""Drivers and engines, found through entry points.
 
 A distribution adds a resource type with one line: in the group ``qrmi.drivers`` (or ``qrmi.engines``, for
 subclasses of :class:`~qrmi_core.engines.EngineResource`) the name is the type and the value the class. A
-class that cannot be loaded makes only its own type unusable. A converter (group ``qrmi.converters``) is a function
-that knows a framework, for a driver that must not.
+class that cannot be loaded makes only its own type unusable.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from qrmi_core.engines.resource import EngineResource
 from qrmi_core.errors import QRMIError, ResourceUnavailable
@@ -21,11 +20,10 @@ from qrmi_core.resource import QuantumResource
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["converter", "driver", "embedded"]
+__all__ = ["driver", "embedded"]
 
 DRIVERS = "qrmi.drivers"
 ENGINES = "qrmi.engines"
-CONVERTERS = "qrmi.converters"
 
 
 @functools.cache
@@ -67,26 +65,6 @@ def driver(resource_type: str) -> type[QuantumResource]:
     if isinstance(loaded, QRMIError):
         raise loaded
     return loaded
-
-
-@functools.cache
-def converter(name: str, *, extra: str) -> Callable[..., Any]:
-    """The converter of that name; ``extra`` is what has to be installed for it.
-
-    Raises:
-        ResourceUnavailable: it is not installed, or cannot be loaded.
-    """
-    from importlib.metadata import entry_points  # see _found
-
-    try:
-        (point,) = entry_points(group=CONVERTERS, name=name)
-        found: Callable[..., Any] = point.load()
-    except Exception as error:
-        raise ResourceUnavailable(
-            f"the converter {name} cannot be loaded ({type(error).__name__}: {error}): "
-            f"pip install 'qrmi-providers[{extra}]'"
-        ) from error
-    return found
 
 
 def embedded() -> tuple[dict[str, tuple[str, Mapping[str, str]]], list[QRMIError]]:

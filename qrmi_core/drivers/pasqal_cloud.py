@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from qrmi_core import discovery, polling
+from qrmi_core import polling
+from qrmi_core.converters import converter
 from qrmi_core.drivers.pasqal_auth import REGIONS, Login
 from qrmi_core.drivers.pasqal_batches import (
     ENDS,
@@ -256,7 +257,7 @@ class PasqalCloud(VendorResource, BatchResource):
                 ).encode()
             if job_id not in known.variables:
                 self._jobs(batch_id)
-        build = discovery.converter("pulser-sequence", extra="pulser")
+        build = converter("pulser-sequence", extra="pulser")
         variables = known.variables.get(job_id)
         _, atoms, duration = build(known.sequence, json.dumps(variables).encode() if variables else None)
         return {"atom_order": atoms, "total_duration": duration}

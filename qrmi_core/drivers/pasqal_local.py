@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
-from qrmi_core import discovery, polling
+from qrmi_core import polling
+from qrmi_core.converters import converter
 from qrmi_core.drivers.vendor import VENDOR_VARIABLES, VendorResource
 from qrmi_core.drivers.warden import MUNGE_SOCKET, TOO_LATE, WardenClient
 from qrmi_core.drivers.warden_batch import Batch, Built, counter_of, status_of_batch
@@ -198,7 +199,7 @@ class PasqalLocal(VendorResource, BatchResource):
 
     def _built(self, sequence: bytes, job: PulserJob) -> tuple[bytes, Built | None]:
         try:
-            build = discovery.converter("pulser-sequence", extra="pulser")
+            build = converter("pulser-sequence", extra="pulser")
         except ResourceUnavailable as error:
             if job.variables is None:
                 return sequence, None

@@ -264,7 +264,9 @@ def test_the_message_of_a_qpu_that_is_not_accessible_is_told(running: Site, inac
 
 def test_a_failed_job_says_what_warden_says(running: Site, inaccessible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resource = in_session(running)
-    monkeypatch.setattr("qrmi_core.drivers.pasqal_local.converter", lambda name, extra: lambda text, _, __: (text, ("q0",), 1))
+    monkeypatch.setattr(
+        "qrmi_core.drivers.pasqal_local.converter", lambda name, extra: lambda text, _, __: (text, ("q0",), 1)
+    )
     task = resource.submit(PulserBatch(b"{}", (PulserJob(3),)))
     with pytest.raises(TaskFailed, match=f"gives no reason for a failed job. .* not accessible: {inaccessible}"):
         task.result(timeout=60)

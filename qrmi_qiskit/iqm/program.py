@@ -18,6 +18,8 @@ __all__ = ["MAX_INSTRUCTIONS", "Program", "read_job"]
 
 MAX_INSTRUCTIONS = 100_000
 
+OPERATIONS = ("barrier", "cc_prx", "cz", "delay", "measure", "prx", "reset")
+
 _HERALDING = ("none", "zeros")
 
 
@@ -131,6 +133,8 @@ def _instruction(where: str, told: Any, mapping: Mapping[str, str] | None, qubit
             raise InputError(f"{where} ({told['name']}): the qubit {unmapped} is not in qubit_mapping")
         locus = [mapping[name] for name in locus]
     instruction = _Instruction(where, told["name"], locus, args)
+    if instruction.name not in OPERATIONS:
+        raise instruction.refused(f"no such operation is simulated, there are {', '.join(OPERATIONS)}")
     unknown = next((name for name in locus if name not in qubits), None)
     if unknown is not None:
         raise instruction.refused(f"there is no qubit {unknown}, there are {', '.join(qubits)}")
@@ -160,8 +164,6 @@ class _Builder:
             "prx": self._prx,
             "reset": lambda one: self.circuit.reset(self._on(one)),
         }
-        if told.name not in known:
-            raise told.refused(f"no such operation is simulated, there are {', '.join(known)}")
         known[told.name](told)
 
     def _on(self, told: _Instruction, width: int | None = None) -> list[Qubit]:

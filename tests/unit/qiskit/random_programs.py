@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import CircuitInstruction, Clbit, ParameterVector
 from qiskit.quantum_info import SparsePauliOp, Statevector
-from scipy.stats import chi2
+from scipy.stats import chi2, chi2_contingency
 
 ONE = ("h", "x", "y", "z", "s", "sdg", "t", "tdg", "sx")
 TURNED = ("rx", "ry", "rz", "p")
@@ -131,6 +131,17 @@ def _branches(branches: list[Branch], data: list[CircuitInstruction], circuit: Q
                 following.append((state.evolve(instruction.operation, qubits), bits, probability))
         branches = following
     return branches
+
+
+def agree(ours: Mapping[str, int], theirs: Mapping[str, int], alpha: float = 1e-4) -> None:
+    """Two samples are of one distribution (chi-square, outcomes seen less than ten times taken together)."""
+    words = sorted(ours.keys() | theirs.keys())
+    table = np.array([[sample.get(word, 0) for word in words] for sample in (ours, theirs)])
+    rare = table.sum(axis=0) < 10
+    table = np.column_stack([table[:, ~rare], table[:, rare].sum(axis=1)])
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] > 1:
+        assert chi2_contingency(table, correction=False).pvalue > alpha
 
 
 def chi_square_p(counts: Mapping[str, int], probabilities: Mapping[str, float]) -> float:

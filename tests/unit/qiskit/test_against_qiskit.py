@@ -10,6 +10,7 @@ import pytest
 from qiskit.primitives import StatevectorEstimator, StatevectorSampler
 from qiskit.quantum_info import Statevector
 from random_programs import (
+    agree,
     branch_probabilities,
     chi_square_p,
     random_circuit,
@@ -17,7 +18,6 @@ from random_programs import (
     two_registers,
     with_feedback,
 )
-from scipy.stats import chi2_contingency
 
 from qrmi_qiskit import EstimatorV2, QRMIBackend, SamplerV2
 
@@ -27,17 +27,6 @@ SHOTS = 4000
 
 def sampler(backend: QRMIBackend, seed: int) -> SamplerV2:
     return SamplerV2(backend, options={"default_shots": SHOTS, "simulator": {"seed_simulator": seed}})
-
-
-def agree(ours: dict[str, int], theirs: dict[str, int]) -> None:
-    """Two samples are of one distribution (chi-square, outcomes seen less than ten times taken together)."""
-    words = sorted(ours.keys() | theirs.keys())
-    table = np.array([[sample.get(word, 0) for word in words] for sample in (ours, theirs)])
-    rare = table.sum(axis=0) < 10
-    table = np.column_stack([table[:, ~rare], table[:, rare].sum(axis=1)])
-    table = table[:, table.sum(axis=0) > 0]
-    if table.shape[1] > 1:
-        assert chi2_contingency(table, correction=False).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("seed", range(100, 112))

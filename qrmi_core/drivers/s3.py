@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One S3 bucket, reached by presigned URLs: boto signs them, and our own HTTP client sends them.
+"""One S3 bucket: boto signs the requests, and our own HTTP client sends them.
 
-So time-outs, retries, certificates and proxy are the resource's own, as for its vendor. A signature that others may use
-is made for one object, one method and a limited time.
+So time-outs, retries, certificates and proxy are the resource's own, as for its vendor. Our signatures stand in a
+header; those that are handed to others stand in a URL, for one object, one method and a limited time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -44,7 +45,6 @@ NEEDED = (ACCESS_KEY, SECRET_KEY, ENDPOINT, BUCKET, REGION)
 WEEK = 7 * 24 * 3600
 """The longest life, in seconds, that S3 allows a presigned URL."""
 
-OWN_LIFE = 3600
 REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError", "PermanentRedirect"})
 
 
@@ -85,7 +85,7 @@ class Bucket:
             ResourceUnavailable: there is no such bucket, or the storage cannot be reached.
         """
         with self._explained():
-            self._http.change("PUT", self._path("PUT", key), data=data, headers={"Content-Type": "application/json"})
+            self._http.change("PUT", self._path(key), data=data, headers=self._signed("PUT", key, data))
 
     def get(self, key: str) -> bytes | None:
         """An object; None when there is none.
@@ -93,36 +93,38 @@ class Bucket:
         Raises:
             AuthenticationFailed, ResourceUnavailable: see :meth:`put`.
         """
-        with self._explained(), contextlib.suppress(_NoSuchKey):
-            return self._http.get(self._path("GET", key), headers={"Accept": "*/*"}).body
+        with contextlib.suppress(_NoSuchKey), self._explained():
+            return self._http.get(self._path(key), headers=self._signed("GET", key)).body
         return None
 
     def has(self, key: str) -> bool:
         """Whether there is such an object; it is not downloaded."""
-        with self._explained(), contextlib.suppress(_NoSuchKey):
-            self._http.get(self._path("GET", key), headers={"Accept": "*/*", "Range": "bytes=0-0"})
+        with contextlib.suppress(_NoSuchKey), self._explained():
+            self._http.get(self._path(key), headers={**self._signed("GET", key), "Range": "bytes=0-0"})
             return True
         return False
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
-        with self._explained(), contextlib.suppress(_NoSuchKey):
-            self._http.change("DELETE", self._path("DELETE", key))
+        with contextlib.suppress(_NoSuchKey), self._explained():
+            self._http.change("DELETE", self._path(key), headers=self._signed("DELETE", key))
 
     def url_for_device(self, method: str, key: str, seconds: int) -> str:
         """A URL with which the QPU's side can get or put one object, for so many seconds."""
         endpoint = self._values.get(ENDPOINT_OF_DEVICE) or self._values[ENDPOINT]
-        return self._signed(endpoint, method, key, seconds)
-
-    def _path(self, method: str, key: str) -> str:
-        return self._signed(self._http.base, method, key, OWN_LIFE).removeprefix(self._http.base)
-
-    def _signed(self, endpoint: str, method: str, key: str, seconds: int) -> str:
-        signing = self._signing
-        url = f"{endpoint.rstrip('/')}/{quote(self._values[BUCKET], safe='')}/{quote(key, safe='')}"
-        request = signing.request(method, url)
-        signing.auth(self._credentials, "s3", self._values[REGION], expires=seconds).add_auth(request)
+        request = self._signing.request(method, f"{endpoint.rstrip('/')}{self._path(key)}")
+        self._signing.by_url(self._credentials, "s3", self._values[REGION], expires=seconds).add_auth(request)
         return str(request.url)
+
+    def _path(self, key: str) -> str:
+        return f"/{quote(self._values[BUCKET], safe='')}/{quote(key, safe='')}"
+
+    def _signed(self, method: str, key: str, data: bytes = b"") -> dict[str, str]:
+        """The headers of a request of our own."""
+        headers = {"Accept": "*/*", "Content-Type": "application/octet-stream"} if data else {"Accept": "*/*"}
+        request = self._signing.request(method, f"{self._http.base}{self._path(key)}", data=data, headers=headers)
+        self._signing.by_header(self._credentials, "s3", self._values[REGION]).add_auth(request)
+        return dict(request.headers.items())
 
     @cached_property
     def _signing(self) -> _Signing:
@@ -181,11 +183,13 @@ class _Signing:
     """What is used of boto; it takes a quarter of a second to import."""
 
     def __init__(self) -> None:
-        from botocore.auth import S3SigV4QueryAuth
+        from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
 
-        self.auth: Any = S3SigV4QueryAuth
+        logging.getLogger("botocore.auth").setLevel(logging.INFO)  # it would tell every signature to who debugs
+        self.by_header: Any = S3SigV4Auth
+        self.by_url: Any = S3SigV4QueryAuth
         self.request: Any = AWSRequest
         self.credentials: Any = Credentials
 

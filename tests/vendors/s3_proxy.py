@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """moto's S3 server behind a small proxy that makes faults, and checks signatures, which moto does not.
 
-The check is written from the definition of AWS Signature Version 4 (query parameters), without boto.
+The check is written from the definition of AWS Signature Version 4 (in a header, and in a URL), without boto.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class S3Site:
             "QRMI_IBM_QS_AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         }
 
-    def keys(self) -> set[str]:
+    def stored(self) -> set[str]:
         """The keys of the objects in the bucket."""
         return {each["Key"] for each in self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])}
 
@@ -108,40 +108,70 @@ class _Proxy:
     async def _pass_on(self, request: web.Request) -> web.Response:
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
         self._site.seen.append((request.method, request.path, query))
-        if problem := _problem(request, query):
+        body = await request.read()
+        if problem := _problem(request, query, hashlib.sha256(body).hexdigest()):
             status, code, text = problem
-            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{text}</Message></Error>"
-            return web.Response(status=status, text=body, content_type="application/xml")
+            told = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{text}</Message></Error>"
+            return web.Response(status=status, text=told, content_type="application/xml")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
         async with self._session.request(
-            request.method, f"{self._behind}{request.path_qs}", headers=headers, data=await request.read()
+            request.method, f"{self._behind}{request.path_qs}", headers=headers, data=body
         ) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP}
             return web.Response(status=answer.status, headers=kept, body=await answer.read())
 
 
-def _problem(request: web.Request, query: dict[str, str]) -> tuple[int, str, str] | None:
-    """What S3 would say of the signature of a request, None if it is good."""
-    if "X-Amz-Signature" not in query:
+def _problem(request: web.Request, query: dict[str, str], body: str) -> tuple[int, str, str] | None:
+    """What S3 would say of the signature of a request, None if it is good; ``body`` is the hash of what came."""
+    if "X-Amz-Signature" in query:
+        signature = _Signature(
+            query["X-Amz-Credential"], query["X-Amz-SignedHeaders"], query["X-Amz-Signature"], query["X-Amz-Date"]
+        )
+        life, hashed, malformed = int(query["X-Amz-Expires"]), "UNSIGNED-PAYLOAD", "AuthorizationQueryParametersError"
+    elif request.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
+        parts = request.headers["Authorization"].removeprefix("AWS4-HMAC-SHA256 ").split(", ")
+        told = dict(part.split("=", 1) for part in parts)
+        signature = _Signature(
+            told["Credential"], told["SignedHeaders"], told["Signature"], request.headers["X-Amz-Date"]
+        )
+        life, hashed, malformed = 900, body, "AuthorizationHeaderMalformed"
+    else:
         return 403, "AccessDenied", "Access Denied"
-    key, day, region, service, _ = query["X-Amz-Credential"].split("/")
+    key, _, region, service, _ = signature.credential.split("/")
     if key != ACCESS_KEY:
         return 403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."
     if (region, service) != (REGION, "s3"):
-        return 400, "AuthorizationQueryParametersError", f"the region '{region}' is wrong; expecting '{REGION}'"
-    made = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    if not 0 < int(query["X-Amz-Expires"]) <= 604800:
-        return 400, "AuthorizationQueryParametersError", "X-Amz-Expires must be less than a week (in seconds)"
-    if made + timedelta(seconds=int(query["X-Amz-Expires"])) < datetime.now(UTC):
+        return 400, malformed, f"the region '{region}' is wrong; expecting '{REGION}'"
+    if not 0 < life <= 604800:
+        return 400, malformed, "X-Amz-Expires must be less than a week (in seconds)"
+    made = datetime.strptime(signature.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    if made + timedelta(seconds=life) < datetime.now(UTC):
         return 403, "AccessDenied", "Request has expired"
-    pairs = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in query.items())
-    signed = "&".join(f"{name}={value}" for name, value in pairs if name != "X-Amz-Signature")
-    canonical = f"{request.method}\n{request.rel_url.raw_path}\n{signed}\nhost:{request.host}\n\nhost\nUNSIGNED-PAYLOAD"
-    scope = f"{day}/{region}/{service}/aws4_request"
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    signature = f"AWS4{SECRET_KEY}".encode()
-    for part in (day, region, service, "aws4_request", f"AWS4-HMAC-SHA256\n{query['X-Amz-Date']}\n{scope}\n{digest}"):
-        signature = hmac.digest(signature, part.encode(), "sha256")
-    if signature.hex() != query["X-Amz-Signature"]:
+    if request.headers.get("X-Amz-Content-SHA256", hashed) != hashed:
+        return 400, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match."
+    if signature.expected(request, query, hashed) != signature.given:
         return 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the one you provided."
     return None
+
+
+@dataclass
+class _Signature:
+    """A signature of AWS Signature Version 4 as it was given."""
+
+    credential: str
+    headers: str
+    given: str
+    date: str
+
+    def expected(self, request: web.Request, query: dict[str, str], hashed: str) -> str:
+        """What it should be."""
+        pairs = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in query.items())
+        listed = "&".join(f"{name}={value}" for name, value in pairs if name != "X-Amz-Signature")
+        headers = "".join(f"{name}:{request.headers[name].strip()}\n" for name in self.headers.split(";"))
+        canonical = f"{request.method}\n{request.rel_url.raw_path}\n{listed}\n{headers}\n{self.headers}\n{hashed}"
+        scope = self.credential.partition("/")[2]
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        signature = f"AWS4{SECRET_KEY}".encode()
+        for part in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{self.date}\n{scope}\n{digest}"):
+            signature = hmac.digest(signature, part.encode(), "sha256")
+        return signature.hex()

@@ -22,7 +22,6 @@ from qrmi_core.gateway.dialects.dialect import Dialect, DialectOptions, Refused,
 from qrmi_core.gateway.dialects.iam import CRN, Iam
 from qrmi_core.gateway.dialects.presigned import Presigned, TransferFailed
 from qrmi_core.payloads import QiskitPrimitive
-from qrmi_core.resource import ResourceStatusCode
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
 __all__ = ["QuantumSystem"]
@@ -82,8 +81,9 @@ class Job:
 class QuantumSystem(Dialect):
     """One machine; tests and the curious set what follows while it runs.
 
-    ``reserved`` makes it refuse jobs (423). With ``counts_ended_jobs`` a job occupies its lane until its record is
-    deleted, as one implementation of this API has it. ``DialectOptions.without`` takes ``lanes``.
+    ``reserved`` makes it refuse jobs (423); ``paused`` is a reason why it is so. With ``counts_ended_jobs`` a job
+    occupies its lane until its record is deleted, as one implementation of this API has it. ``DialectOptions.without``
+    takes ``lanes``.
     """
 
     engine = "aer_fez"
@@ -91,6 +91,7 @@ class QuantumSystem(Dialect):
     def __init__(self, device: Device, options: DialectOptions) -> None:
         super().__init__(device, options)
         self.reserved = False
+        self.paused: str | None = None
         self.counts_ended_jobs = False
         self.jobs: dict[str, Job] = {}
         self._iam = Iam(options)
@@ -176,11 +177,14 @@ class QuantumSystem(Dialect):
 
     async def _about_backend(self) -> dict[str, Any]:
         status = await self.device.status()
-        told: dict[str, Any] = {"name": self._name, "status": status.status.value, "version": "1.0.0"}
-        if status.status is ResourceStatusCode.ONLINE:
+        word, reason = status.status.value, status.status_reason
+        if self.paused is not None:
+            word, reason = "paused", self.paused
+        told: dict[str, Any] = {"name": self._name, "status": word, "version": "1.0.0"}
+        if word == "online":
             told["locked"] = self.reserved
-        if status.status_reason:
-            told["message"] = status.status_reason
+        if reason:
+            told["message"] = reason
         return told
 
     async def _configuration(self, request: web.Request) -> web.Response:

@@ -58,6 +58,7 @@ JOBS = "/v1/jobs/"
 TARGETS = "/v1/targets/"
 PAGE = 100
 OUTPUT_ATTEMPTS = 6
+CONFLICT_LOOKS = 5
 HURRY = 5.0
 REMEMBERED = 10_000
 TEXT = {"Accept": "text/plain, text/csv, application/json"}
@@ -271,8 +272,11 @@ class AliceBobFelisDriver(VendorResource):
         try:
             self._http.submit(f"{_path(task_id)}/input", data=data, headers=headers, json_only=False)
         except VendorError as error:
-            if error.http_status == 409 and self._look_up(task_id):  # an earlier attempt arrived after all
-                return task_id
+            if error.http_status == 409:  # perhaps an earlier attempt arrived, and is dealt with by now
+                for gap in itertools.islice(_gaps(), CONFLICT_LOOKS):
+                    polling.pause(gap)
+                    if self._look_up(task_id):
+                        return task_id
             raise
         return task_id
 

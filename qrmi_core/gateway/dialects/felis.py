@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from qrmi_core.errors import InputError, QRMIError
+from qrmi_core.errors import InputError
 from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects.dialect import Dialect, DialectOptions, Refused, checked_query, iso, json_body
 from qrmi_core.gateway.dialects.felis_forms import checked_job, checked_parameters, page_of
@@ -135,13 +135,14 @@ class Felis(Dialect):
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = await self._job(request)
-        had_ended = job.has_ended
-        if job.task is not None and not had_ended:
+        cancellable = not job.has_ended
+        if cancellable and job.task is not None:
             await self.device.cancel(job.task)
             await self._follow(job)
-        elif job.program is None:
+            cancellable = not job.has_ended or job.word == "CANCELLED"
+        elif cancellable:
             job.happens("CANCELLED")
-        if had_ended or (job.has_ended and job.word != "CANCELLED"):
+        if not cancellable:
             raise Refused(409, f"Job {job.id} cannot be cancelled, it is {job.word}")
         return web.json_response(job.document())
 
@@ -162,9 +163,11 @@ class Felis(Dialect):
         except InputError as error:
             job.happens("INPUT_READY")
             job.refused(error.code or "InvalidInput", str(error))
-        except QRMIError:
+        except BaseException:
             job.program = None
             raise
+        if job.has_ended and job.task is not None:  # it was cancelled meanwhile
+            await self.device.cancel(job.task)
         job.happens("INPUT_READY")
         return web.json_response(None)
 

@@ -25,12 +25,15 @@ class Characteristics:
 
 
 def characteristics(target: Target) -> Characteristics:
-    """Read them from IBM's configuration and properties, or from a Pulser device (of a list of them the first)."""
+    """Read them from IBM's configuration and properties, IQM's documents, or a Pulser device (of a list the first)."""
     document = target.json()
     if isinstance(document, list):
         document = json.loads(document[0]["specs"]) if document else {}
     if "configuration" in document:
         return _of_ibm(document["configuration"] or {}, document.get("properties") or {})
+    if "dynamic_quantum_architecture" in document:
+        qubits = (document["dynamic_quantum_architecture"] or {}).get("qubits")
+        return Characteristics(None if qubits is None else len(qubits), None, None, None, None)
     return Characteristics(document.get("max_atom_num"), None, document.get("max_runs"), None, None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 import uuid
 import zlib
@@ -67,13 +68,13 @@ class _Job:
 
 
 class IQMDialect(Dialect):
-    """An IQM Server with one quantum computer, whose alias is the resource's name."""
+    """An IQM Server with one quantum computer; ``iqm_crystal`` has the alias ``iqm:crystal``, as IQM writes them."""
 
     engine = "iqm_crystal"
 
     def __init__(self, device: Device, options: DialectOptions) -> None:
         super().__init__(device, options)
-        self.alias = device.resource.name
+        self.alias = ":".join(device.resource.name.rsplit("_", 1))
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:qrmi:quantum-computer:{self.alias}"))
         self._jobs: dict[str, _Job] = {}
         self._queue: dict[str, None] = {}
@@ -280,7 +281,7 @@ class IQMDialect(Dialect):
             "timeline": _timeline(info),
             "errors": [error] if failed else [],
             "queue_position": await self._position(job) if info.status is TaskStatus.QUEUED else None,
-            "runtime_ms": None if seconds is None else round(seconds * 1000),
+            "runtime_ms": None if seconds is None else math.ceil(seconds * 1000),
             "tag": job.tag,
             "compilation": {
                 "calibration_set_id": await self._calibration_set_id(),

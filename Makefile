@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+# Upstream's wheel is tried against our servers, in an environment that sees the packages of .venv too.
+UPSTREAM := 0.26.4
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -20,6 +22,9 @@ $(STAMP): pyproject.toml
 	@echo "Installing the packages into .venv (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	@$(PYTHON) -m venv --without-pip .venv/upstream
+	@echo "$(CURDIR)/$$(cd .venv && echo lib/python3.*/site-packages | sed 's|^|.venv/|')" > "$$(echo .venv/upstream/lib/python3.*/site-packages)/beside.pth"
+	@$(BIN)/python -m pip --python .venv/upstream/bin/python install --quiet --no-deps "qrmi==$(UPSTREAM)"
 	@touch $@
 
 demo: $(STAMP)

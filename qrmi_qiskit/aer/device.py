@@ -12,10 +12,22 @@ from typing import Any
 from qrmi_core import Limits
 from qrmi_qiskit.aer.snapshots import snapshot_files
 
-__all__ = ["GATES", "IDEAL", "IDEAL_QUBITS", "METHOD", "METHODS", "SNAPSHOT", "Device", "load_device", "target_json"]
+__all__ = [
+    "GATES",
+    "IDEAL",
+    "IDEAL_QUBITS",
+    "METHOD",
+    "METHODS",
+    "NOISE",
+    "SNAPSHOT",
+    "Device",
+    "load_device",
+    "target_json",
+]
 
 SNAPSHOT = "QRMI_AER_SNAPSHOT"
 METHOD = "QRMI_AER_METHOD"
+NOISE = "QRMI_AER_NOISE"
 
 IDEAL = "ideal"
 IDEAL_QUBITS = 30
@@ -77,14 +89,16 @@ GATES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Device:
-    """A backend's description; ``properties`` is None for an ideal one."""
+    """A backend's description; ``properties`` is None for one without noise."""
 
     configuration: dict[str, Any]
     properties: dict[str, Any] | None
 
 
-def load_device(name: str, snapshot: str, limits: Limits) -> Device:
+def load_device(name: str, snapshot: str, limits: Limits, *, noise: bool = True) -> Device:
     """Describe the engine ``name``, which simulates ``snapshot``: the name of one, or ``ideal``.
+
+    Without ``noise`` a snapshot's gates and coupling map are kept, and its errors are not.
 
     Raises:
         LookupError: there is no such snapshot.
@@ -92,7 +106,8 @@ def load_device(name: str, snapshot: str, limits: Limits) -> Device:
     if snapshot == IDEAL:
         return Device(_ideal(name, limits), None)
     configuration, properties = snapshot_files(snapshot)
-    return Device(_snapshot(configuration, name, limits), json.loads(properties.read_bytes()))
+    described = _snapshot(configuration, name, limits)
+    return Device(described, json.loads(properties.read_bytes()) if noise else None)
 
 
 def target_json(name: str, snapshot: str, limits: Limits) -> bytes:

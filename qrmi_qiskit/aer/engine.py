@@ -21,7 +21,7 @@ from qrmi_core import (
     UnsupportedPayload,
     Variable,
 )
-from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, SNAPSHOT, target_json
+from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, NOISE, SNAPSHOT, target_json
 from qrmi_qiskit.aer.snapshots import snapshot_names
 
 __all__ = ["MAX_PUBS", "AerSimulator"]
@@ -42,6 +42,7 @@ class AerSimulator(EngineResource):
     variables: ClassVar[tuple[Variable, ...]] = (
         Variable(SNAPSHOT, f"the snapshot to simulate, such as fez, or {IDEAL}", required=True),
         Variable(METHOD, f"Aer's simulation method: {', '.join(METHODS)} (default automatic)"),
+        Variable(NOISE, "on (default) or off: a snapshot's gates and coupling map with or without its errors"),
         *EngineResource.variables,
     )
 
@@ -59,6 +60,8 @@ class AerSimulator(EngineResource):
             raise ResourceUnavailable(
                 f"{name}: {METHOD} is {resource.method!r}; Aer has {', '.join(METHODS)}", resource=name
             )
+        if values.get(NOISE, "on") not in {"on", "off"}:
+            raise ResourceUnavailable(f"{name}: {NOISE} is {values[NOISE]!r}; on or off was expected", resource=name)
         return resource
 
     @classmethod

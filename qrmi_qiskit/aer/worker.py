@@ -16,7 +16,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from qrmi_core import InputError, QiskitPrimitive, QRMIError, UnsupportedPayload, Work
 from qrmi_qiskit.aer.backend import Backends
-from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, SNAPSHOT, load_device
+from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, NOISE, SNAPSHOT, load_device
 from qrmi_qiskit.aer.estimating import estimate
 from qrmi_qiskit.aer.executing import execute
 from qrmi_qiskit.aer.sampling import sample
@@ -75,7 +75,9 @@ def _run_program(work: Work, payload: QiskitPrimitive) -> bytes:
 
 def _backends(work: Work) -> Backends:
     simulator = Simulator(work.resource, work.settings.get(METHOD) or METHODS[0], work.limits)
-    return Backends(load_device(work.resource, work.settings.get(SNAPSHOT) or IDEAL, work.limits), simulator)
+    noise = work.settings.get(NOISE) != "off"
+    device = load_device(work.resource, work.settings.get(SNAPSHOT) or IDEAL, work.limits, noise=noise)
+    return Backends(device, simulator)
 
 
 @contextlib.contextmanager

@@ -64,14 +64,14 @@ class Case:
 def site(
     name: str,
     *,
-    engine: str | None = None,
+    engine: str | QuantumResource | None = None,
     faults: Faults | None = None,
     options: DialectOptions | None = None,
     lanes: int | None = None,
     service_time: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[Site]:
-    """A server of the dialect ``name`` in front of an embedded engine."""
-    resource = QRMIService().resource(engine or dialect(name).engine)
+    """A server of the dialect ``name`` in front of an engine, by default the embedded one of that dialect."""
+    resource = engine if isinstance(engine, QuantumResource) else QRMIService().resource(engine or dialect(name).engine)
     device = Device(resource, lanes=lanes, service_time=service_time)
     with Emulator(name, device, options=options, faults=faults) as emulator:
         yield Site(emulator, emulator.environment())

@@ -11,7 +11,7 @@ from ibm_compute_case import sampler_payload, shows
 from s3_proxy import S3Site, s3_site
 from vendor_site import Case, Site, site
 
-from qrmi_core import JobContext
+from qrmi_core import JobContext, QuantumResource
 from qrmi_core.drivers.ibm_system import IBMQuantumSystem
 from qrmi_core.gateway.faults import Faults
 
@@ -34,7 +34,9 @@ class Blind(IBMQuantumSystem):
 
 
 @contextlib.contextmanager
-def start(*, engine: str = "aer_ideal", faults: Faults | None = None, **more: Any) -> Iterator[SystemSite]:
+def start(
+    *, engine: str | QuantumResource = "aer_ideal", faults: Faults | None = None, **more: Any
+) -> Iterator[SystemSite]:
     """The server with its storage; the storage makes faults of the same kinds."""
     storage_faults = None if faults is None else Faults(faults.rates, seed=1)
     with s3_site(storage_faults) as s3, site(TYPE, engine=engine, faults=faults, **more) as running:

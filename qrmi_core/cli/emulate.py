@@ -42,6 +42,12 @@ def emulate(
             "(500), unavailable (503), too_many (429), reset_before, reset_after, hang, slow, truncated, cut_json."
         ),
     ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="A part of the API that this server lacks, where some of the vendor's do.")
+    ] = None,
+    munge_socket: Annotated[
+        str | None, typer.Option(help="The socket of munged, where the API asks for munge.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the faults and the varying times.")] = 0,
 ) -> None:
     """Serve a vendor's REST API on this machine, in front of a simulator that computes real results.
@@ -64,13 +70,19 @@ def emulate(
     if dialect not in DIALECTS:
         raise InputError(f"there is no dialect {dialect}; there are {', '.join(DIALECTS)}")
     kind = find(dialect)
+    lacking = frozenset(without or [])
+    if unknown := sorted(lacking - kind.optional):
+        known = ", ".join(sorted(kind.optional)) or "nothing"
+        raise InputError(f"--without {unknown[0]}: every server of {dialect} has that; it can lack {known}")
     resource = QRMIService().resource(engine or kind.engine)
     rates = _rates(fault or [])
     chance = random.Random(seed)  # noqa: S311  no secret
     device = Device(
         resource, lanes=lanes, service_time=lambda: service_time * chance.uniform(1.0 - jitter, 1.0 + jitter)
     )
-    options = DialectOptions(token_seconds=token_seconds, list_delay=list_delay, seed=seed)
+    options = DialectOptions(
+        token_seconds=token_seconds, list_delay=list_delay, seed=seed, without=lacking, munge_socket=munge_socket
+    )
     if key is not None:
         options = replace(options, key=key)
     # Both signals are only waited for below; blocked before threads start, so that none of them takes one.
@@ -80,6 +92,8 @@ def emulate(
         entry = {"name": name or resource.name, "type": dialect, "environment": emulator.environment()}
         print_json({"resources": [entry]})
         note(f"{dialect} in front of {resource.name} listens at {emulator.url}; Ctrl-C ends it")
+        if kind.hint:
+            note(kind.hint)
         signal.sigwait(ending)
     print_json({"runs": device.runs, "routes": emulator.counters.to_dict()})
 

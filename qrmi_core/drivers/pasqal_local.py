@@ -8,6 +8,7 @@ that leads back to all of them from any process (see :mod:`qrmi_core.drivers.war
 from __future__ import annotations
 
 import json
+import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -22,7 +23,6 @@ from qrmi_core.drivers.warden import MUNGE_SOCKET, TOO_LATE, WardenClient
 from qrmi_core.drivers.warden_batch import Batch, Built, counter_of, status_of_batch
 from qrmi_core.errors import (
     InputError,
-    JobEnvironmentError,
     LimitExceeded,
     QRMIError,
     QRMIWarning,
@@ -42,6 +42,7 @@ __all__ = ["PasqalLocal"]
 
 URL = "QRMI_WARDEN_URL"
 OLD_URL = "QRMI_URL"
+NO_JOB = "0"
 KEPT = 1024
 
 _REASONS = {
@@ -112,15 +113,9 @@ class PasqalLocal(VendorResource, BatchResource):
             return self._target or self.target()
 
     def acquire(self) -> str:
-        """Open a session for the job's user; only root may."""
-        uid, job = self.context.uid, self.context.job_id
-        if uid is None or job is None:
-            raise JobEnvironmentError(
-                f"{self.name}: Warden opens a session for one user's Slurm job, and QRMI_JOB_UID or QRMI_JOB_ID is not "
-                f"set: the Slurm plugin sets both",
-                resource=self.name,
-            )
-        session = self._warden.open_session(uid, job)
+        """Open a session for the job's user; only root may. Outside a job it is for who runs this process."""
+        uid = os.getuid() if self.context.uid is None else self.context.uid
+        session = self._warden.open_session(uid, self.context.job_id or NO_JOB)
         self._session = self._session or session
         return session
 

@@ -25,7 +25,6 @@ from qrmi_core import (
     AuthenticationFailed,
     InputError,
     JobContext,
-    JobEnvironmentError,
     LimitExceeded,
     PulserBatch,
     PulserJob,
@@ -155,9 +154,13 @@ def test_a_session_that_is_none(running: Site, session: str | None, error: type[
     assert running.emulator.device.runs == before
 
 
-def test_a_session_is_for_a_slurm_job(running: Site) -> None:
-    with pytest.raises(JobEnvironmentError, match="QRMI_JOB_UID or QRMI_JOB_ID is not set: the Slurm plugin sets both"):
-        driver(running, JobContext()).acquire()
+def test_outside_a_job_a_session_is_for_who_runs_the_program(running: Site) -> None:
+    resource = driver(running, JobContext())
+    session = resource.acquire()
+    assert resource.submit(ONE_JOB).result(timeout=60).data
+    resource.release(session)
+    with pytest.raises(ResourceUnavailable, match="in a session only"):
+        resource.submit(ONE_JOB)
 
 
 def test_a_batch_is_one_job_each(running: Site) -> None:

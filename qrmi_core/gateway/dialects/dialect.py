@@ -57,6 +57,12 @@ class Dialect(ABC):
     engine: ClassVar[str]
     """The embedded resource that stands behind it when none is named."""
 
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Parts of the vendor's API that some of its servers lack; see :class:`DialectOptions`."""
+
+    hint: ClassVar[str] = ""
+    """What its user must have besides, for `qrmi emulate` to say."""
+
     def __init__(self, device: Device, options: DialectOptions) -> None:
         self.device = device
         self.options = options

@@ -57,6 +57,7 @@ class Warden(Dialect):
     """Warden's REST API."""
 
     engine: ClassVar[str] = "pulser_analog"
+    optional: ClassVar[frozenset[str]] = frozenset({"cancel", "logs"})
 
     def __init__(self, device: Device, options: DialectOptions) -> None:
         super().__init__(device, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -160,7 +160,7 @@ class PasqalCloudDialect(Dialect):
         if batch.sequence is not None and (shared or batch.open):
             batch.task = await self._submit(batch, batch.sequence, shared, open_batch=batch.open)
             infos = list(await self.device.batch_jobs(batch.task))
-        await self._keep(batch, specs, iter([info.id for info in infos]), parents)
+        await self._keep(batch, specs, iter([info.id for info in infos]), batch.created, parents)
         self._batches[batch.id] = batch
 
     async def _submit(self, batch: Batch, sequence: str, specs: Sequence[JobSpec], *, open_batch: bool) -> str:
@@ -184,7 +184,12 @@ class PasqalCloudDialect(Dialect):
         return json.dumps(decoded)
 
     async def _keep(
-        self, batch: Batch, specs: Sequence[JobSpec], shared_ids: Any, parents: Sequence[str | None] = ()
+        self,
+        batch: Batch,
+        specs: Sequence[JobSpec],
+        shared_ids: Iterator[str],
+        created: float,
+        parents: Sequence[str | None] = (),
     ) -> None:
         for place, spec in enumerate(specs):
             if spec.sequence is None:
@@ -194,7 +199,7 @@ class PasqalCloudDialect(Dialect):
                 task = await self._submit(batch, spec.sequence, [own], open_batch=False)
                 task_job = (await self.device.batch_jobs(task))[0].id
             parent = parents[place] if parents else None
-            job = Job(batch.id, spec, task, task_job, order=len(self._jobs), parent_id=parent)
+            job = Job(batch.id, spec, task, task_job, created, order=len(self._jobs), parent_id=parent)
             batch.jobs.append(job)
             self._jobs[job.id] = job
             self._results[job.secret] = job
@@ -229,7 +234,7 @@ class PasqalCloudDialect(Dialect):
         return web.Response(body=head + b"{" + inner + b"}" + tail, content_type="application/json")
 
     async def _add_jobs(self, request: web.Request) -> web.Response:
-        batch = self._batch(request)
+        batch, now = self._batch(request), time.time()
         specs = checked_jobs(await json_body(request), batch_has_sequence=batch.sequence is not None)
         async with self._adding.setdefault(batch.id, asyncio.Lock()):
             if not batch.open:
@@ -240,7 +245,7 @@ class PasqalCloudDialect(Dialect):
                 if batch.device_type in LIKE_QPU and any(spec.runs is None for spec in shared):
                     raise Refused(400, "a QPU needs the number of runs")
                 added = await self.device.batch_add(batch.task, [spec.payload() for spec in shared])
-            await self._keep(batch, specs, iter(added))
+            await self._keep(batch, specs, iter(added), now)
         return await self._shown(batch)
 
     async def _complete(self, request: web.Request) -> web.Response:

@@ -65,11 +65,11 @@ class Job:
     spec: JobSpec
     task: str
     task_job: str
+    created: float
     order: int
     parent_id: str | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     secret: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False)
-    created: float = field(default_factory=time.time)
 
     def status(self, info: TaskInfo) -> str:
         """The vendor's word for what the device says."""
@@ -77,7 +77,6 @@ class Job:
 
     def view(self, batch: Batch, info: TaskInfo) -> dict[str, Any]:
         """What lists show of it."""
-        created = min(self.created, info.created or self.created)
         return {
             "id": self.id,
             "batch_id": self.batch_id,
@@ -87,8 +86,8 @@ class Job:
             "runs": self.spec.runs,
             "variables": self.spec.variables,
             "errors": [info.reason] if info.reason and info.status is TaskStatus.FAILED else None,
-            "created_at": iso(created),
-            "updated_at": iso(info.ended or info.started or created),
+            "created_at": iso(self.created),
+            "updated_at": iso(info.ended or info.started or self.created),
             "start_timestamp": iso(info.started),
             "end_timestamp": iso(info.ended),
             "parent_id": self.parent_id,

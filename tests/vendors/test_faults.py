@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 from fault_run import CASES, Report, fault_run
 
-SHORT = pytest.param(40, 2, id="40 tasks")
+SHORT = pytest.param(40, 1, id="40 tasks")
 LONG = pytest.param(200, 10, id="200 tasks", marks=pytest.mark.slow)
+
+ATTEMPTS = 4
 
 Record = Callable[[str, object], None]
 
@@ -48,5 +50,10 @@ def test_every_task_is_accounted_for(name: str, tasks: int, ambiguous: int, reco
 @pytest.mark.parametrize("tasks", [40, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.looks_up])
 def test_without_the_look_up_a_task_is_lost_or_runs_twice(name: str, tasks: int, record_property: Record) -> None:
-    report = run(name, tasks, record_property, blind=True)
-    assert report.runs != tasks or report.results < tasks, report.table()
+    # A run of 40 tasks meets no fault that matters once in 70 times, so there are several.
+    reports = []
+    for _ in range(ATTEMPTS):
+        reports.append(run(name, tasks, record_property, blind=True))
+        if reports[-1].runs != tasks or reports[-1].results < tasks:
+            return
+    pytest.fail("\n".join(report.table() for report in reports))

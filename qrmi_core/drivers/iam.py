@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from qrmi_core.drivers.vendor import expect
-from qrmi_core.errors import AuthenticationFailed, VendorError
+from qrmi_core.errors import AuthenticationFailed, ResourceUnavailable, VendorError
 from qrmi_core.http import HttpClient, Response, Told
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.tokens import BearerToken, Token, seconds_left
@@ -50,12 +50,9 @@ def iam_token(name: str, values: Mapping[str, str], settings: HttpSettings, *, p
                     reason=error.reason,
                 ) from error
             if error.http_status == 404:
-                raise VendorError(
-                    f"{error}. Check {endpoint} of {name}, to which /identity/token is added",
-                    resource=name,
-                    http_status=404,
-                    code=error.code,
-                    reason=error.reason,
+                # Without the status: nothing but the token is missing, neither a task nor a device.
+                raise ResourceUnavailable(
+                    f"{error}. Check {endpoint} of {name}, to which /identity/token is added", resource=name
                 ) from error
             raise
         document = answer.json()

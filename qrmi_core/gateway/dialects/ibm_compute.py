@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -186,8 +187,10 @@ class ComputeService(Dialect):
             if not session.accepting_jobs:
                 raise Refused(409, f"Session {session.id} is closed and takes no jobs", code="1352")
         payload = QiskitPrimitive(body["program_id"], json.dumps(body["params"]).encode())
+        created = time.time()
         task_id = await self.device.submit(payload)
-        job = Job(task_id, body, self.listed_from(), list(body.get("tags", [])), session.id if session else None)
+        listed, tags = self.listed_from(), list(body.get("tags", []))
+        job = Job(task_id, body, listed, tags, session.id if session else None, created=created)
         self._jobs[job.id] = job
         if session is not None:
             session.look(pending=1)
@@ -247,7 +250,7 @@ class ComputeService(Dialect):
 
     async def _metrics(self, request: web.Request) -> web.Response:
         job = self._job(request)
-        return web.json_response(job.metrics(await self._info(job), VERSION))
+        return web.json_response(job.metrics(await self._info(job)))
 
     async def _change_tags(self, request: web.Request) -> web.Response:
         job = self._job(request)

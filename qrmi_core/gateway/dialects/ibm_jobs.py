@@ -105,7 +105,7 @@ class Job:
             document["params"] = self.request["params"]
         return document
 
-    def metrics(self, info: TaskInfo, version: str) -> dict[str, Any]:
+    def metrics(self, info: TaskInfo) -> dict[str, Any]:
         """Its times and usage."""
         seconds = self.seconds(info)
         usage = {
@@ -122,7 +122,6 @@ class Job:
             },
             "bss": {"seconds": seconds},
             "usage": usage,
-            "qiskit_version": version,
             "position_in_queue": info.position,
             "estimated_start_time": None,
             "estimated_completion_time": None,
@@ -130,7 +129,7 @@ class Job:
 
     def seconds(self, info: TaskInfo) -> float:
         """The device time that it has used."""
-        if info.qpu_seconds is not None:
+        if info.status.is_final and info.qpu_seconds is not None:
             return info.qpu_seconds
         if info.started is None:
             return 0.0

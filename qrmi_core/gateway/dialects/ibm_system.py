@@ -87,6 +87,12 @@ class QuantumSystem(Dialect):
     """
 
     engine = "aer_fez"
+    optional = frozenset({"lanes"})
+    hint = (
+        "inputs and results go through an S3 storage of your own: name it in the entry's QRMI_IBM_QS_S3_... and "
+        "QRMI_IBM_QS_AWS_..., or start `moto_server` (pip install 'moto[s3,server]') and make the bucket with "
+        "`curl -X PUT http://127.0.0.1:5000/qrmi`"
+    )
 
     def __init__(self, device: Device, options: DialectOptions) -> None:
         super().__init__(device, options)

@@ -2,8 +2,8 @@
 """The documentation does what it says: its code blocks run, section by section, as a reader would run them.
 
 A comment before a block tells what its reader knows: `qpu` is what `qrmi run --qpu=` was given, `file` the name under
-which the block was saved. Blocks marked `sh` are for a cluster or an installation and are not run; a block that is a
-`part` of a file is tried with the other parts, elsewhere.
+which the block was saved, `reach: no` that the QPUs of a configuration are not here. Blocks marked `sh` are for a
+cluster or an installation and are not run; a block that is a `part` of a file is tried with the other parts, elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from qrmi_core import errors
+from qrmi_core import QRMIService, errors
 from qrmi_core.engines.limits import ENGINE_VARIABLES
 from qrmi_pulser.engine import PulserSimulator
 from qrmi_qiskit.aer.engine import AerSimulator
@@ -73,8 +73,14 @@ def test_the_blocks_of_a_section_run(section: str, tmp_path: Path) -> None:
                 for line in lines:
                     execute(["bash", "-ec", line.removeprefix("$ ")], tmp_path)
             case "json":
-                (tmp_path / "qrmi_config.json").write_text(block.code)
+                config = tmp_path / "qrmi_config.json"
+                config.write_text(block.code)
                 json.loads(block.code)
+                if block.told.get("reach") == "no":
+                    listed = [entry for entry in QRMIService(config).listing() if entry.origin == str(config)]
+                    assert listed
+                    assert [entry.problem for entry in listed if entry.problem] == []
+                    continue
                 execute(["qrmi", "check", "--config", "qrmi_config.json"], tmp_path)
 
 

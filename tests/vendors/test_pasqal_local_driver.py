@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -49,6 +50,7 @@ from qrmi_core.drivers.pasqal_local import PasqalLocal
 from qrmi_core.drivers.warden import MUNGE_SOCKET
 from qrmi_core.drivers.warden_batch import Batch, Built
 from qrmi_core.gateway.dialects import DialectOptions, pasqal_local
+from qrmi_core.http_settings import HTTP_VARIABLES
 from qrmi_core.tasks import TaskInfo
 
 SEQUENCE = pulse(math.pi).to_abstract_repr().encode()
@@ -535,3 +537,9 @@ def test_the_uid_is_this_users(running: Site) -> None:
     job = resource._warden.job(int(resource.task_start(ONE_JOB).partition("~")[0]))
     assert job["user_id"] == str(os.getuid())
     assert isinstance(resource.task_info(str(job["id"])), TaskInfo)
+
+
+def test_its_page_explains_its_variables() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "vendors" / "pasqal-local.md").read_text()
+    own = {variable.name for variable in PasqalLocal.variables} - {variable.name for variable in HTTP_VARIABLES}
+    assert {name for name in own if f"`{name}`" not in page} == set()

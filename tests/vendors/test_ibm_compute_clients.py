@@ -191,17 +191,57 @@ def test_reason_code_and_solution_reach_qiskit(backend: QRMIBackend) -> None:
     assert "(code 1517)" in (job.error_message() or "")
 
 
-def test_reason_code_and_solution_reach_the_command_line(server: Site, backend: QRMIBackend, tmp_path: Path) -> None:
+@pytest.fixture
+def job_site(server: Site, tmp_path: Path) -> dict[str, str]:
+    """The environment of a user whose site has the server as the QPU ``ibm_cloud``."""
+    entry = {"name": "ibm_cloud", "type": CASE.type, "environment": dict(server.environment)}
+    (tmp_path / "qrmi_config.json").write_text(json.dumps({"resources": [entry]}))
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "QRMI_CONFIG": str(tmp_path / "qrmi_config.json")}
+
+
+PROGRAM = """
+import json
+from qiskit import QuantumCircuit
+from qrmi_core import QRMIService
+from qrmi_qiskit import QRMIProvider, SamplerV2
+
+backend = QRMIProvider().backend()
+circuit = QuantumCircuit(3)
+circuit.x([0, 2])
+circuit.measure_all()
+jobs = [SamplerV2(backend).run([circuit], shots=70) for _ in range(2)]
+counts = [job.result(timeout=60)[0].data.meas.get_counts() for job in jobs]
+print(json.dumps([backend.name, counts, QRMIService().resource().metadata()["session_id"]]))
+"""
+
+
+def test_a_program_of_a_job_runs_in_the_session_of_its_lease(server: Site, job_site: dict[str, str]) -> None:
+    done = subprocess.run(
+        [str(QRMI), "run", "--qpu=ibm_cloud", "--", sys.executable, "-c", PROGRAM],
+        env=job_site,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    name, counts, session = json.loads(done.stdout)
+    assert (name, counts) == ("ibm_cloud", [{"101": 70}] * 2)
+    assert server.emulator.dialect._sessions[session].state == "closed"
+    assert [job.session for job in server.emulator.dialect._jobs.values()].count(session) == 2
+
+
+def test_reason_code_and_solution_reach_the_command_line(
+    server: Site, backend: QRMIBackend, job_site: dict[str, str], tmp_path: Path
+) -> None:
     payload = backend.language.sampler([SamplerPub.coerce(too_wide(backend.num_qubits), 10)], {}, backend)
     assert isinstance(payload, QiskitPrimitive)
     (tmp_path / "payload.json").write_text(
         json.dumps({"program_id": payload.program_id, "parameters": json.loads(payload.parameters)})
     )
-    entry = {"name": "ibm_cloud", "type": CASE.type, "environment": dict(server.environment)}
-    (tmp_path / "qrmi_config.json").write_text(json.dumps({"resources": [entry]}))
     done = subprocess.run(
         [str(QRMI), "task", "run", "ibm_cloud", str(tmp_path / "payload.json")],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "QRMI_CONFIG": str(tmp_path / "qrmi_config.json")},
+        env=job_site,
         capture_output=True,
         text=True,
         timeout=100,

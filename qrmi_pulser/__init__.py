@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qrmi_pulser.connection import QRMIConnection
     from qrmi_pulser.devices import device
+    from qrmi_pulser.qiskit_backend import QiskitPasqalBackend
 
-__all__ = ["QRMIConnection", "device"]
+__all__ = ["QRMIConnection", "QiskitPasqalBackend", "device"]
 
-_HOMES = {"QRMIConnection": "qrmi_pulser.connection", "device": "qrmi_pulser.devices"}
+_HOMES = {
+    "QRMIConnection": "qrmi_pulser.connection",
+    "QiskitPasqalBackend": "qrmi_pulser.qiskit_backend",
+    "device": "qrmi_pulser.devices",
+}
+_EXTRAS = {"QiskitPasqalBackend": "qiskit-pasqal"}
 
 
 def __getattr__(name: str) -> Any:
@@ -34,7 +40,8 @@ def __getattr__(name: str) -> Any:
         if missing.startswith("qrmi_"):
             raise
         raise ImportError(
-            f"{__name__}.{name} needs {missing}, which is not installed: pip install 'qrmi-providers[pulser]'",
+            f"{__name__}.{name} needs {missing}, which is not installed: "
+            f"pip install 'qrmi-providers[{_EXTRAS.get(name, 'pulser')}]'",
             name=error.name,
         ) from None
     globals()[name] = found

@@ -21,7 +21,7 @@ PUBLIC = {
     "qrmi_qiskit": """
         EstimatorOptions EstimatorV2 QRMIBackend QRMICircuitJob QRMIJob QRMIProvider SamplerOptions SamplerV2
     """,
-    "qrmi_pulser": "QRMIConnection device",
+    "qrmi_pulser": "QRMIConnection QiskitPasqalBackend device",
 }
 
 ENTRY_POINTS = {

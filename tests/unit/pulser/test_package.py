@@ -45,10 +45,11 @@ def test_the_public_surface_is_what_is_listed() -> None:
 def test_it_imports_without_pulser_and_says_what_to_install() -> None:
     assert python(WITHOUT_PULSER + "import qrmi_pulser; print(qrmi_pulser.__all__)").startswith("['QRMIConnection'")
     for name in qrmi_pulser.__all__:
+        extra = "qiskit-pasqal" if "Qiskit" in name else "pulser"
         said = python(WITHOUT_PULSER + f"import qrmi_pulser; qrmi_pulser.{name}").splitlines()
         assert said[-1] == (
             f"ImportError: qrmi_pulser.{name} needs pulser, which is not installed: "
-            f"pip install 'qrmi-providers[pulser]'"
+            f"pip install 'qrmi-providers[{extra}]'"
         )
         assert not any("ModuleNotFoundError" in line for line in said)
 

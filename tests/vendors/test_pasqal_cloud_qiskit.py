@@ -101,7 +101,7 @@ def test_the_sampler_through_our_connection(driver: PasqalCloud, device_type: st
 
 def test_parameters(backend: QiskitPasqalBackend) -> None:
     peak = Parameter("peak")
-    job = SamplerV2(backend).run([(circuit(peak), {peak: PEAK})], shots=SHOTS)
+    job = SamplerV2(backend).run([(circuit(peak), {peak: [PEAK] * 3})], shots=SHOTS)
     assert_agreement(job.result()[0].data.counts, sequence(), SEED)
 
 

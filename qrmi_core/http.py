@@ -68,7 +68,7 @@ class Response:
         """
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultError(f"{self.url} answered with what is not JSON: {error}", transient=True) from error
 
 

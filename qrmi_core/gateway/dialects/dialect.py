@@ -134,7 +134,7 @@ async def json_body(request: web.Request) -> Any:
     """
     try:
         return json.loads(await request.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is not JSON: {error}") from error
 
 

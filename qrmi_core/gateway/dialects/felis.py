@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from qrmi_core.errors import InputError
 from qrmi_core.gateway.device import Device
@@ -150,7 +151,7 @@ class Felis(Dialect):
         job = await self._job(request)
         try:
             form = await request.post()
-        except (ValueError, LookupError, AssertionError, RuntimeError) as error:
+        except (ValueError, LookupError, AssertionError, RuntimeError, HttpProcessingError) as error:
             raise Refused(422, f"body: the form cannot be read ({error})", code="multipart") from error
         part = form.get("input")
         if not isinstance(part, web.FileField):

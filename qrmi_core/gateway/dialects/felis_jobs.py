@@ -13,11 +13,15 @@ from qrmi_core.tasks import TaskInfo, TaskStatus
 __all__ = ["Job"]
 
 _RUNNING = ("COMPILING", "COMPILED", "TRANSPILING", "TRANSPILED", "EXECUTING")
+_EXECUTION = ("EXECUTING", "EXECUTION_FAILED")
 _FAILED_AT = {
     "InvalidProgram": ("COMPILING", "COMPILATION_FAILED"),
     "OperationNotSupported": ("TRANSPILING", "TRANSPILATION_FAILED"),
 }
 """For an engine's code of an error: where the vendor would have met it, and what it calls that."""
+
+COMPILATION = 1.0
+"""A device does not say what it does with a running task: for so many seconds it is told to be compiled."""
 
 _ENDS = frozenset({"SUCCEEDED", "CANCELLED", "COMPILATION_FAILED", "TRANSPILATION_FAILED", "EXECUTION_FAILED"})
 
@@ -64,17 +68,16 @@ class Job:
         if info.status is TaskStatus.CANCELLED:
             self.happens("CANCELLED", info.ended)
             return
-        last, word = _FAILED_AT.get(info.code or "", (_RUNNING[-1], "EXECUTION_FAILED"))
-        failed = info.status is TaskStatus.FAILED
-        for event in _RUNNING:
+        ends_at, word = _EXECUTION
+        if info.status is TaskStatus.RUNNING and time.time() - (info.started or 0.0) < COMPILATION:
+            ends_at = _RUNNING[0]
+        elif info.status is TaskStatus.FAILED and not self.has_been("EXECUTING"):
+            ends_at, word = _FAILED_AT.get(info.code or "", _EXECUTION)
+        for event in _RUNNING[: _RUNNING.index(ends_at) + 1]:
             self.happens(event, info.started)
-            if failed and event == last:
-                break
-        if failed:
-            self.error = {
-                "code": info.code or "ExecutionFailed",
-                "message": info.reason or "An unexpected error happened",
-            }
+        if info.status is TaskStatus.FAILED:
+            told = info.reason or "An unexpected error happened"
+            self.error = {"code": info.code or "ExecutionFailed", "message": told}
             self.happens(word, info.ended)
         elif info.status is TaskStatus.COMPLETED:
             self.happens("SUCCEEDED", info.ended)

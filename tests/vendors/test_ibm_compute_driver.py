@@ -54,6 +54,7 @@ from qrmi_core.polling import pause, wait_until
 from qrmi_core.variables import mistakes
 
 NONE = {"QRMI_IBM_QCS_SESSION_MODE": "none"}
+GUIDE = Path(__file__).parents[2] / "docs" / "vendors" / "ibm-quantum-compute-service.md"
 
 
 class Clock:
@@ -519,3 +520,8 @@ def test_the_old_name_warns_once_and_reads_the_old_variables_only(site: Site) ->
     assert resource.resource_type() == "qiskit-runtime-service"
     wrong = mistakes(QiskitRuntimeService.type, QiskitRuntimeService.variables, site.environment)
     assert {name for name, _ in wrong} >= {"QRMI_IBM_QCS_ENDPOINT", "QRMI_IBM_QRS_ENDPOINT"}
+
+
+def test_every_variable_is_explained() -> None:
+    explained = re.findall(r"^\| `(QRMI_\w+)`", GUIDE.read_text(), flags=re.MULTILINE)
+    assert explained == [variable.name for variable in IBMQuantumComputeService.variables]

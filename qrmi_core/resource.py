@@ -264,6 +264,10 @@ class BatchResource(QuantumResource):
     def batch_jobs(self, batch_id: str) -> tuple[TaskInfo, ...]:
         """The jobs of a batch in the order of their creation."""
 
+    def batch_job_ids(self, batch_id: str) -> list[str]:
+        """The ids of the jobs of a batch, in the order of their creation."""
+        return [info.id for info in self.batch_jobs(batch_id)]
+
     @abstractmethod
     def batch_is_open(self, batch_id: str) -> bool:
         """True while jobs can be added."""

@@ -232,7 +232,7 @@ class QRMIConnection(RemoteConnection):
         return batch_status(self._resource.task_info(batch_id))
 
     def _get_job_ids(self, batch_id: str) -> list[str]:
-        return [info.id for info in self._resource.batch_jobs(batch_id)]
+        return self._resource.batch_job_ids(batch_id)
 
     def _close_batch(self, batch_id: str) -> None:
         self._resource.batch_close(batch_id)

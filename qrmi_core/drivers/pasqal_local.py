@@ -12,8 +12,8 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 from qrmi_core import polling
@@ -51,6 +51,14 @@ _REASONS = {
 }
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One of Warden's jobs at one moment; its results are as they came."""
+
+    info: TaskInfo
+    results: Any
+
+
 class PasqalLocal(VendorResource, BatchResource):
     """A Pasqal QPU behind Warden."""
 
@@ -82,7 +90,7 @@ class PasqalLocal(VendorResource, BatchResource):
         self._asking_for_target = threading.Lock()
         self._lock = threading.Lock()
         self._started: set[int] = set()
-        self._ended: OrderedDict[int, Mapping[str, Any]] = OrderedDict()
+        self._ended: OrderedDict[int, _Job] = OrderedDict()
 
     def _address(self) -> str:
         if address := self.values.get(URL):
@@ -224,6 +232,14 @@ class PasqalLocal(VendorResource, BatchResource):
         alike = next((info for info in infos if info.status is status), TaskInfo(task_id, status))
         return replace(alike, id=task_id)
 
+    def task_wait(
+        self, task_ids: Collection[str], *, timeout: float | None = None, first: bool = False
+    ) -> dict[str, TaskInfo]:
+        def look(task_id: str) -> TaskInfo:
+            return self._unfinished(self._batch(task_id).jobs) or self.task_info(task_id)
+
+        return polling.poll(look, task_ids, timeout=timeout, first=first, min_poll=self.min_poll)
+
     def task_output(self, task_id: str) -> bytes:
         """The result; of a batch of several jobs ``{"jobs": [{"id", "status", "reason", "result"}, ...]}``."""
         batch = self._batch(task_id)
@@ -242,7 +258,7 @@ class PasqalLocal(VendorResource, BatchResource):
         try:
             return self._warden.logs(job)
         except UnsupportedFunction:
-            self._job(job)
+            self._info(job)  # says if it is the job that is not there
             raise
 
     def task_ids(self) -> list[str]:
@@ -251,6 +267,9 @@ class PasqalLocal(VendorResource, BatchResource):
 
     def batch_jobs(self, batch_id: str) -> tuple[TaskInfo, ...]:
         return tuple(self._info(job) for job in self._batch(batch_id).jobs)
+
+    def batch_job_ids(self, batch_id: str) -> list[str]:
+        return [str(job) for job in self._batch(batch_id).jobs]
 
     def batch_is_open(self, batch_id: str) -> bool:
         return False
@@ -276,8 +295,18 @@ class PasqalLocal(VendorResource, BatchResource):
         self, batch_id: str, job_ids: Collection[str], *, timeout: float | None = None, first: bool = False
     ) -> dict[str, TaskInfo]:
         jobs = {job_id: self._job_of(batch_id, job_id) for job_id in job_ids}
-        look: Callable[[str], TaskInfo] = lambda job_id: self._info(jobs[job_id])  # noqa: E731
-        return polling.poll(look, jobs, timeout=timeout, first=first, min_poll=self.min_poll)
+
+        def look(job_id: str) -> TaskInfo:
+            return self._info(jobs[job_id])
+
+        def look_at_all(_: str) -> TaskInfo:
+            return self._unfinished(jobs.values()) or TaskInfo(batch_id, TaskStatus.COMPLETED)
+
+        if first:
+            return polling.poll(look, jobs, timeout=timeout, first=True, min_poll=self.min_poll)
+        polling.poll(look_at_all, [batch_id], timeout=timeout, min_poll=self.min_poll)
+        infos = {job_id: look(job_id) for job_id in jobs}
+        return {job_id: info for job_id, info in infos.items() if info.status.is_final}
 
     def _batch(self, batch_id: str) -> Batch:
         try:
@@ -296,32 +325,36 @@ class PasqalLocal(VendorResource, BatchResource):
         raise TaskNotFound(f"{self.name}: batch {batch_id} has no job {job_id}", resource=self.name, task_id=job_id)
 
     def _info(self, job: int) -> TaskInfo:
-        word = str(self._job(job)["status"])
-        status = self.status_of(word)
-        reason = _REASONS.get(status)
-        if status is TaskStatus.FAILED and (said := self._warden.inaccessible()):
-            reason = f"{reason}. {said}"
-        return TaskInfo(str(job), status, vendor_status=word, reason=reason)
+        return self._job(job).info
 
-    def _job(self, job: int) -> Mapping[str, Any]:
+    def _unfinished(self, jobs: Collection[int]) -> TaskInfo | None:
+        """The first of the jobs that has not ended; those behind it are not asked for, as they run in turn."""
+        return next((info for info in map(self._info, jobs) if not info.status.is_final), None)
+
+    def _job(self, job: int) -> _Job:
         """What Warden tells of a job; kept once it has ended."""
         with self._lock:
             kept = self._ended.get(job)
         if kept is not None:
             return kept
         told = self._warden.job(job)
-        status = self.status_of(str(told["status"]))
-        if status.is_final and not (status is TaskStatus.COMPLETED and told.get("results") is None):
+        word = str(told["status"])
+        status = self.status_of(word)
+        reason = _REASONS.get(status)
+        if status is TaskStatus.FAILED and (said := self._warden.inaccessible()):
+            reason = f"{reason}. {said}"
+        seen = _Job(TaskInfo(str(job), status, vendor_status=word, reason=reason), told.get("results"))
+        if status.is_final and not (status is TaskStatus.COMPLETED and seen.results is None):
             with self._lock:
                 self._started.discard(job)
-                self._ended[job] = told
+                self._ended[job] = seen
                 while len(self._ended) > KEPT:
                     self._ended.popitem(last=False)
-        return told
+        return seen
 
     def _output(self, batch: Batch, job: int) -> bytes:
         built = batch.built_for(job)
-        counter = counter_of(self._job(job).get("results"), f"{self.name}: the results of job {job}")
+        counter = counter_of(self._job(job).results, f"{self.name}: the results of job {job}")
         atoms, duration = (None, None) if built is None else (built.atoms, built.duration)
         facts = {"raw": None, "serialised_results": None, "atom_order": atoms, "total_duration": duration}
         return json.dumps({"counter": counter, **facts}).encode()

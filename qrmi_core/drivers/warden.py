@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
-from qrmi_core import munge
+from qrmi_core import munge, polling
 from qrmi_core.drivers.vendor import about_task, expect
 from qrmi_core.errors import (
     QRMIError,
@@ -25,6 +25,8 @@ from qrmi_core.submission import Undecided, submit_once
 __all__ = ["MUNGE_SOCKET", "TOO_LATE", "WardenClient"]
 
 MUNGE_SOCKET = "QRMI_WARDEN_MUNGE_SOCKET"
+MUNGE_TRIES = 4
+MUNGE_PAUSE = 0.5
 TOO_LATE = frozenset({400, 403, 409})
 
 _NO_SUCH_ROUTE = frozenset({404, 405})
@@ -159,15 +161,20 @@ class WardenClient:
             raise
 
     def _credential(self) -> Mapping[str, str]:
-        try:
-            return {"X-Munge-Cred": munge.encode(socket=self._socket)}
-        except munge.MungeUnavailable as error:
-            raise ResourceUnavailable(
-                f"{self._resource}: Warden knows its users by munge, and {error}; {MUNGE_SOCKET} of {self._resource} "
-                f"sets the socket",
-                resource=self._resource,
-                transient=error.transient,
-            ) from error
+        for left in reversed(range(MUNGE_TRIES)):
+            try:
+                return {"X-Munge-Cred": munge.encode(socket=self._socket)}
+            except munge.MungeUnavailable as error:
+                if left and error.transient:  # perhaps it is being restarted
+                    polling.pause(MUNGE_PAUSE)
+                    continue
+                raise ResourceUnavailable(
+                    f"{self._resource}: Warden knows its users by munge, and {error}; {MUNGE_SOCKET} of "
+                    f"{self._resource} sets the socket",
+                    resource=self._resource,
+                    transient=error.transient,
+                ) from error
+        raise AssertionError("the last attempt returns or raises")
 
     def _id_of(self, told: Any, what: str) -> int:
         found = self._of(told, "id", what)

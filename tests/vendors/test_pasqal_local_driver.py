@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -336,10 +338,11 @@ class Scripted(pasqal_local.Warden):
 
 @pytest.fixture(scope="module")
 def scripted(daemons: Munged) -> Iterator[Site]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pasqal_local, "Warden", Scripted)
-        with warden(daemons) as site:
-            yield site
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pasqal_local, "Warden", Scripted)
+            site = stack.enter_context(warden(daemons))
+        yield site
 
 
 @pytest.mark.parametrize(
@@ -448,6 +451,28 @@ def test_without_munged(running: Site) -> None:
     for call in (resource.target, resource.acquire, resource.task_ids, lambda: resource.task_info("1")):
         with pytest.raises(ResourceUnavailable, match=match):
             call()
+
+
+def test_a_munged_that_is_being_restarted_is_waited_for(running: Site, daemons: Munged, tmp_path: Path) -> None:
+    socket = tmp_path / "socket"
+    resource = driver(running, QRMI_WARDEN_MUNGE_SOCKET=str(socket))
+    start = threading.Timer(0.7, socket.symlink_to, [daemons.socket])
+    start.start()
+    assert resource.target().json()["name"] == "AnalogDevice"
+    start.join()
+
+
+def test_jobs_that_wait_for_others_are_not_asked_for(daemons: Munged) -> None:
+    with warden(daemons, service_time=lambda: 600.0) as site:
+        resource = in_session(site)
+        task = resource.submit(PulserBatch(SEQUENCE, tuple(PulserJob(runs) for runs in range(1, 9))))
+        before = site.emulator.counters.requests["GET /jobs/{job}"]
+        assert resource.task_wait([task.id], timeout=0.0) == {}
+        assert site.emulator.counters.requests["GET /jobs/{job}"] - before <= 2
+        jobs = resource.batch_job_ids(task.id)
+        resource.batch_cancel_jobs(task.id, jobs[1:2])
+        assert set(resource.batch_wait(task.id, jobs, timeout=0.5)) == {jobs[1]}
+        assert set(resource.batch_wait(task.id, jobs, timeout=30, first=True)) == {jobs[1]}
 
 
 def test_without_libmunge(running: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,6 +208,19 @@ def test_a_token_that_ends_soon_is_fetched_before(serve: Serve) -> None:
     assert len(fetched) == 2
 
 
+def test_a_credential_that_is_good_once_is_made_anew_for_every_attempt(serve: Serve) -> None:
+    seen: list[str] = []
+
+    async def once(request: web.Request) -> web.Response:
+        seen.append(request.headers["X-Once"])
+        return web.json_response({}, status=503 if len(seen) < 3 else 200)
+
+    made = (str(number) for number in range(10))
+    asking = client(serve(web.get("/x", once)).url, fresh_headers=lambda: {"X-Once": next(made)})
+    asking.get("/x")
+    assert seen == ["0", "1", "2"]
+
+
 def test_eight_threads_share_a_client(serve: Serve) -> None:
     asking = client(serve(web.get("/x", hello)).url)
     answers: list[Any] = []

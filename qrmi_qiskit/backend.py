@@ -22,7 +22,7 @@ from qrmi_core import (
 from qrmi_qiskit.circuit_job import QRMICircuitJob, with_plain_registers
 from qrmi_qiskit.configuration import BackendStatus, Configuration
 from qrmi_qiskit.job import QRMIJob
-from qrmi_qiskit.language import Language, language_of
+from qrmi_qiskit.language import Language, language_of, warn_of_idle
 from qrmi_qiskit.pubs import sampler_pubs
 from qrmi_qiskit.target import Properties
 from qrmi_qiskit.target_document import TargetDocument, document_of_resource, read_document
@@ -223,6 +223,9 @@ class QRMIBackend(BackendV2):  # type: ignore[misc]
         }
         given = {group: {k: v for k, v in values.items() if v is not None} for group, values in sent.items()}
         groups = {group: values for group, values in given.items() if values}
+        names = [f"{group}.{name}" for group, values in groups.items() for name in values]
+        idle = self.language.idle(names, simulator=self.simulator)
+        warn_of_idle((name.partition(".")[2] for name in idle), self, stacklevel=2)
         task = self.submit(self.language.sampler(pubs, groups, self))
         return QRMICircuitJob(task, self, pubs, memory=bool(chosen["memory"]))
 

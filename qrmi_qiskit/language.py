@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,13 +11,13 @@ from qiskit.primitives import PrimitiveResult, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qrmi_core import IQMServer, Payload, QiskitPrimitive, QuantumResource
+from qrmi_core import IQMServer, Payload, QiskitPrimitive, QRMIWarning, QuantumResource
 from qrmi_qiskit.codec import decode_result, encode_estimator, encode_sampler
 
 if TYPE_CHECKING:
     from qrmi_qiskit.backend import QRMIBackend
 
-__all__ = ["Language", "language_of"]
+__all__ = ["Language", "language_of", "warn_of_idle"]
 
 _ON_SIMULATORS = frozenset({"default_shots", "default_precision", "seed_estimator", "simulator.seed_simulator"})
 
@@ -98,3 +99,14 @@ def language_of(resource: QuantumResource) -> Language | None:
 
         return IQMLanguage()
     return None
+
+
+def warn_of_idle(options: Iterable[str], backend: QRMIBackend, *, stacklevel: int) -> None:
+    """Warn once, naming every option that was set and changes nothing; ``stacklevel`` is that of the caller."""
+    if idle := sorted(options):
+        what = "a simulator" if backend.simulator else "this resource"
+        warnings.warn(
+            f"these options have no effect on {backend.name}, {what}: {', '.join(idle)}",
+            QRMIWarning,
+            stacklevel=stacklevel + 1,
+        )

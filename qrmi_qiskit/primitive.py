@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,8 +11,9 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2
 
-from qrmi_core import InputError, Payload, QiskitPrimitive, QRMIWarning, QuantumResource
+from qrmi_core import InputError, Payload, QiskitPrimitive, QuantumResource
 from qrmi_qiskit.backend import QRMIBackend
+from qrmi_qiskit.language import warn_of_idle
 from qrmi_qiskit.options import PrimitiveOptions
 from qrmi_qiskit.validation import check_measured
 
@@ -82,18 +82,10 @@ def check_options(options: PrimitiveOptions, backend: QRMIBackend) -> None:
     Raises:
         InputError: an option would change the result into something else than was asked for.
     """
-    on_simulator = backend.simulator
     if options.simulator.noise_model is not None:
         raise InputError(
             f"options.simulator.noise_model: {backend.name} has its own noise; "
             f"of the embedded simulators aer_ideal has none and the others have their device's"
         )
     chosen = [name for name, value in options.flattened().items() if value not in (False, 0, None)]
-    idle = backend.language.idle(chosen, simulator=on_simulator)
-    if idle:
-        what = "a simulator" if on_simulator else "this resource"
-        warnings.warn(
-            f"these options have no effect on {backend.name}, {what}: {', '.join(sorted(idle))}",
-            QRMIWarning,
-            stacklevel=3,
-        )
+    warn_of_idle(backend.language.idle(chosen, simulator=backend.simulator), backend, stacklevel=3)

@@ -90,7 +90,10 @@ def read_document(
     """
     file, document = _loaded(source)
     if is_iqm_target(document):
-        return _readable({"configuration": configuration_of(document)}, file, use_fractional_gates)
+        try:
+            document = {"configuration": configuration_of(document)}
+        except ResultError as error:
+            raise ConfigurationError(str(error), file=file) from error
     if not _is_ibm_target(document):
         kind = "a Pulser device: qrmi_pulser.device(file) reads it" if _is_pulser(document) else "something else"
         raise ConfigurationError(

@@ -28,13 +28,22 @@ NEEDS = {"qiskit": {"qrmi_qiskit"}, "pulser": {"qrmi_pulser"}, "emulators": {"qr
 SMOKE = """
 import importlib, importlib.metadata, pkgutil, sys
 
-for package in sys.argv[1:]:
+servers, *packages = sys.argv[1:]
+SERVERS = ("qrmi_core.gateway", "qrmi_core.conformance")
+for package in packages:
     module = importlib.import_module(package)
-    for found in pkgutil.walk_packages(module.__path__, package + "."):
+    for found in pkgutil.walk_packages(module.__path__, package + ".", onerror=lambda name: None):
         if not found.name.endswith("__main__"):
-            importlib.import_module(found.name)
+            try:
+                importlib.import_module(found.name)
+            except ModuleNotFoundError as error:
+                # Servers, and what tries drivers through one, need the extra gateway and nothing else.
+                if servers == "with" or error.name != "aiohttp" or not found.name.startswith(SERVERS):
+                    raise
 for entry in importlib.metadata.distribution("qrmi-providers").entry_points:
-    entry.load()
+    # What knows a framework is asked for only where that framework is.
+    if entry.group not in ("qrmi.conformance", "qrmi.converters") or entry.value.split(".")[0] in packages:
+        entry.load()
 """
 
 
@@ -92,7 +101,9 @@ def check(extra: str, wheel: Path, directory: Path) -> None:
     requirement = str(wheel) if extra == "bare" else f"{wheel}[{extra}]"
     # Of torch there are builds without the gigabytes for GPUs; pip's configuration says where.
     install(requirement, directory, prefer_uv=extra != "emulators")
-    run(directory / "bin/python", "-c", SMOKE, "qrmi_core", *sorted(NEEDS.get(extra, ())), cwd=directory)
+    servers = "with" if extra in {"gateway", "all"} else "without"
+    packages = ["qrmi_core", *sorted(NEEDS.get(extra, ()))]
+    run(directory / "bin/python", "-c", SMOKE, servers, *packages, cwd=directory)
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)
     if "Usage: qrmi" not in answer:
         raise SystemExit(f"`qrmi --help` with the extra {extra} answered:\n{answer}")

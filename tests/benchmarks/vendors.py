@@ -20,10 +20,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "vendors"))
-sys.path.insert(0, str(TESTS / "unit" / "qiskit"))
-sys.path.insert(0, str(TESTS / "unit" / "pulser"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "vendors"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "qiskit"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "pulser"))
 
 from fault_run import CASES
 from vendor_site import Case, Site

@@ -210,12 +210,14 @@ class IBMQuantumSystem(VendorResource):
             self._acquisition = self.context.acquisition_token
         for document in self._jobs():
             info = self._info(document)
-            if info.id.startswith(mark) and info.status is not TaskStatus.COMPLETED:
+            if not info.id.startswith(mark) or info.status is TaskStatus.COMPLETED:
+                continue
+            if not info.status.is_final:
                 with contextlib.suppress(TaskNotFound):
                     self.task_stop(info.id)
-                if not self.keep:
-                    polling.wait_until(partial(self._delete_record, info.id), timeout=CANCELLING)
-                    self._delete_objects(info.id)
+            if not self.keep:
+                polling.wait_until(partial(self._delete_record, info.id), timeout=CANCELLING)
+                self._delete_objects(info.id)
 
     def task_start(self, payload: Payload) -> str:
         self.refuse_other_kinds(payload)

@@ -169,7 +169,8 @@ class PasqalLocal(VendorResource, BatchResource):
             except QRMIError as error:
                 if sent:
                     error.task_id = Batch(tuple(sent), known[: len(sent)] or None).id
-                    error.args = (f"{error}. The jobs before it in the batch were taken, as task {error.task_id}",)
+                    part = f"the jobs before it were taken, as task {error.task_id}, and those behind it were not sent"
+                    error.args = (f"{error}. Of the same batch {part}",)
                 raise
             with self._lock:
                 self._started.add(sent[-1])

@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from qrmi_core import polling
@@ -31,31 +30,36 @@ OTHER_UID = 4242
 START_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
 class Munged:
     """The sockets of two daemons with one key: at ``socket`` this user is who they are, at ``other`` OTHER_UID."""
 
-    socket: str
-    other: str
+    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
+        self._directory = directory
+        self._stack = stack
+        self._key = directory / "key"
+        self._key.write_bytes(os.urandom(64))
+        self._key.chmod(0o400)
+        self.socket = self._start("own")
+
+    @functools.cached_property
+    def other(self) -> str:
+        return self._start("other", "unshare", "--user", f"--map-user={OTHER_UID}", "--")
+
+    def _start(self, name: str, *before: str) -> str:
+        socket = str(self._directory / name)
+        self._stack.enter_context(_daemon(self._key, socket, before))
+        return socket
 
 
 @contextlib.contextmanager
 def munged() -> Iterator[Munged]:
-    """Both daemons; they end with the block, and with this process."""
+    """A daemon, and the other where it is asked for; both end with the block, and with this process."""
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="munge-")))
-        key = directory / "key"
-        key.write_bytes(os.urandom(64))
-        key.chmod(0o400)
-        sockets = [str(directory / name) for name in ("own", "other")]
-        namespace = ["unshare", "--user", f"--map-user={OTHER_UID}", "--"]
-        for socket, before in zip(sockets, ([], namespace), strict=True):
-            stack.enter_context(_daemon(key, socket, before))
-        yield Munged(*sockets)
+        yield Munged(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="munge-"))), stack)
 
 
 @contextlib.contextmanager
-def _daemon(key: Path, socket: str, before: list[str]) -> Iterator[None]:
+def _daemon(key: Path, socket: str, before: tuple[str, ...]) -> Iterator[None]:
     files = {"socket": socket, "key-file": key}
     files |= {f"{name}-file": f"{socket}.{name}" for name in ("pid", "seed", "log")}
     options = [f"--{name}={file}" for name, file in files.items()]

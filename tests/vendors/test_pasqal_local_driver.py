@@ -413,7 +413,7 @@ def test_a_batch_of_which_a_part_was_taken(running: Site) -> None:
         ("POST /jobs", "reset_after"),
     ]
     with pytest.raises(
-        SubmissionUncertain, match=r"The jobs before it in the batch were taken, as task \d+-\d+~"
+        SubmissionUncertain, match=r"the jobs before it were taken, as task \d+-\d+~"
     ) as told:
         resource.submit(PulserBatch(SEQUENCE, tuple(PulserJob(runs) for runs in (5, 6, 7))))
     result = json.loads(resource.task(str(told.value.task_id)).result(timeout=60).data)

@@ -96,7 +96,13 @@ class IBMQuantumComputeService(VendorResource):
         self._sessions = None
         if mode != "none":
             known = of["SESSION_ID"] or context.acquisition_token or None
-            self._sessions = Sessions(self._api, name, self.device, mode, max_ttl, known)
+            self._sessions = Sessions(
+                self._api,
+                name,
+                {"max_ttl": max_ttl, "mode": mode, "backend": self.device, "backend_name": self.device},
+                known,
+                advice=f"Where the account's plan has no sessions, set {self.prefix}_SESSION_MODE of {name} to none",
+            )
             if not values.get(MIN_POLL):
                 self.min_poll = SESSION_POLL
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from qrmi_core.drivers.vendor import expect
@@ -21,6 +23,7 @@ __all__ = ["Sessions"]
 _log = logging.getLogger(__name__)
 
 GONE = frozenset({404, 409})
+REFUSED = frozenset({400, 403})
 SHARE_LEFT = 0.01
 PAUSE = 1.0
 
@@ -28,21 +31,23 @@ PAUSE = 1.0
 class Sessions:
     """The session of one resource in this process; its threads share it."""
 
-    def __init__(self, api: HttpClient, resource: str, device: str, mode: str, max_ttl: int, known: str | None) -> None:
+    def __init__(
+        self, api: HttpClient, resource: str, request: Mapping[str, Any], known: str | None, *, advice: str
+    ) -> None:
         """Nothing is sent yet.
 
         Args:
             api: the vendor's API.
             resource: the resource's name, for texts.
-            device: the vendor's name of the device.
-            mode: ``dedicated`` or ``batch``.
-            max_ttl: seconds after which a new session ends.
+            request: what a new session is asked for with: device, mode and ``max_ttl``.
             known: a session that was opened before, by this job's acquisition.
+            advice: what to do where a session is refused.
         """
         self.known = known
         self._api = api
         self._resource = resource
-        self._request = {"max_ttl": max_ttl, "mode": mode, "backend": device, "backend_name": device}
+        self._request = request
+        self._advice = advice
         self._lock = threading.Lock()
 
     def current(self) -> str:
@@ -113,6 +118,17 @@ class Sessions:
                     self._request["max_ttl"],
                 )
                 raise
+            except VendorError as error:
+                if error.http_status not in REFUSED:
+                    raise
+                raise type(error)(
+                    f"{error}. {self._advice}",
+                    resource=self._resource,
+                    http_status=error.http_status,
+                    code=error.code,
+                    reason=error.reason,
+                    solution=error.solution,
+                ) from error
             return str(expect(answer.json(), "id", resource=self._resource, what="a new session"))
 
         return submit_once(send, lambda: None, resource=self._resource, deadline=self._api.settings.deadline, lag=PAUSE)

@@ -120,6 +120,17 @@ def test_jobs_that_are_refused(api: HttpClient, site: Site, body: Any, status: i
     assert site.emulator.device.runs == runs
 
 
+@pytest.mark.parametrize(("depth", "taken"), [(900, True), (100_000, False)])
+def test_a_body_that_is_nested_deeply_breaks_nothing(api: HttpClient, depth: int, taken: bool) -> None:
+    body = json.dumps(job(params={"pubs": "HERE"})).replace('"HERE"', "[" * depth + "]" * depth).encode()
+    if taken:
+        made = api.submit("/jobs", data=body).json()["id"]
+        assert wait_until(lambda: api.get_json(f"/jobs/{made}")["status"] == "Failed", timeout=60)
+    else:
+        assert refused(api, "POST", "/jobs", data=body)[0] == 400
+    assert api.get_json("/backends")["devices"]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

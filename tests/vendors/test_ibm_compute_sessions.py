@@ -182,6 +182,14 @@ def test_what_is_refused_for_itself_opens_no_session(site: Site) -> None:
     assert (resource.metadata()["session_id"], opened(site)) == (session, before)
 
 
+def test_a_session_that_is_refused_says_how_to_do_without(site: Site) -> None:
+    resource = qpu(site, JobContext(), QRMI_IBM_QCS_SESSION_MAX_TTL="28801")
+    message = r"400, code 1211: max_ttl .* plan has no sessions, set QRMI_IBM_QCS_SESSION_MODE of qpu to none"
+    for call in (resource.acquire, lambda: resource.task_start(CASE.payload(1))):
+        with pytest.raises(VendorError, match=message):
+            call()
+
+
 @pytest.mark.parametrize("fault", ["error_after", "reset_after"])
 def test_a_session_whose_creation_was_answered_by_silence(
     site: Site, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

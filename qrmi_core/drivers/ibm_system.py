@@ -25,13 +25,13 @@ from qrmi_core.drivers.ended_tasks import EndedTasks
 from qrmi_core.drivers.iam import iam_token
 from qrmi_core.drivers.ibm_errors import ibm_told, text_of
 from qrmi_core.drivers.ibm_jobs import check_program
-from qrmi_core.drivers.s3 import S3_VARIABLES, WEEK, Bucket, missing_s3_variables
+from qrmi_core.drivers.job_objects import LOGS, RESULTS, JobObjects
+from qrmi_core.drivers.s3 import S3_VARIABLES, Bucket, missing_s3_variables
 from qrmi_core.drivers.vendor import VENDOR_VARIABLES, VendorResource, about_task, expect, new_id, seconds_since_epoch
 from qrmi_core.errors import (
     QRMIError,
     ResourceNotFound,
     ResourceUnavailable,
-    ResultError,
     SubmissionUncertain,
     TaskNotFound,
     VendorError,
@@ -40,7 +40,7 @@ from qrmi_core.http import HttpClient
 from qrmi_core.http_settings import number
 from qrmi_core.payloads import Payload, QiskitPrimitive
 from qrmi_core.resource import JobContext, ResourceCapacity, ResourceStatus, ResourceStatusCode, Target
-from qrmi_core.submission import submit_once
+from qrmi_core.submission import Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
@@ -56,16 +56,10 @@ KEEP = f"{PREFIX}_KEEP"
 YES_OR_NO = {"": False, "no": False, "yes": True}
 
 PROGRAMS = ("sampler", "estimator")
-INPUT, RESULTS, LOGS = "input", "results", "logs"
-
 DEFAULT_TIMEOUT = 3600
 DEFAULT_BUSY_DEADLINE = 300.0
-MAY_WAIT = 24 * 3600
-"""Seconds that a job which was taken may wait before it runs, so that its URLs must live longer by this."""
-
 TOO_LONG_CODE = "1305"
 BUSY_POLL = 0.1
-READS = 4
 CANCELLING = 5.0
 MARK = len("xxxxxxxx-xxxx")
 
@@ -120,8 +114,8 @@ class IBMQuantumSystem(VendorResource):
         )
 
     @cached_property
-    def _bucket(self) -> Bucket:
-        return Bucket(self.name, self.values, self.http)
+    def _objects(self) -> JobObjects:
+        return JobObjects(self.name, Bucket(self.name, self.values, self.http))
 
     def status(self) -> ResourceStatus:
         document = self._of_device()
@@ -217,7 +211,7 @@ class IBMQuantumSystem(VendorResource):
                     self.task_stop(info.id)
             if not self.keep:
                 polling.wait_until(partial(self._delete_record, info.id), timeout=CANCELLING)
-                self._delete_objects(info.id)
+                self._objects.delete(info.id)
 
     def task_start(self, payload: Payload) -> str:
         self.refuse_other_kinds(payload)
@@ -227,7 +221,7 @@ class IBMQuantumSystem(VendorResource):
         if self._acquisition is not None:
             task_id = _mark(self._acquisition) + task_id[MARK:]
         try:
-            self._bucket.put(_key(INPUT, task_id), primitive.parameters)
+            self._objects.put_input(task_id, primitive.parameters)
             submit_once(
                 lambda: self._send(task_id, primitive),
                 lambda: self._look_up(task_id),
@@ -235,10 +229,11 @@ class IBMQuantumSystem(VendorResource):
                 deadline=self.http.deadline,
                 advice=f"ask for task {task_id} later, and send it again if it is not there",
             )
-        except SubmissionUncertain:
+        except SubmissionUncertain as error:
+            error.task_id = task_id
             raise
         except (QRMIError, KeyboardInterrupt):
-            _later.do(lambda: self._delete_objects(task_id))
+            _later.do(lambda: self._objects.delete(task_id))
             raise
         self._unread[task_id] = None
         return task_id
@@ -250,7 +245,7 @@ class IBMQuantumSystem(VendorResource):
             try:
                 self._api.submit("/v1/jobs", body=self._job(task_id, payload), json_only=False, patient=False)
             except VendorError as error:
-                if error.http_status == 409 and self._look_up(task_id):
+                if error.http_status == 409 and self._has_arrived(task_id):
                     return task_id
                 if error.http_status not in {423, 429}:
                     raise
@@ -265,18 +260,13 @@ class IBMQuantumSystem(VendorResource):
 
     def _job(self, task_id: str, payload: QiskitPrimitive) -> dict[str, Any]:
         timeout = payload.max_execution_time or self.timeout
-        life = min(timeout + MAY_WAIT, WEEK)
-        urls = {
-            kind: self._bucket.url_for_device("GET" if kind == INPUT else "PUT", _key(kind, task_id), life)
-            for kind in (INPUT, RESULTS, LOGS)
-        }
         return {
             "id": task_id,
             "backend": self.device,
             "program_id": payload.program_id,
             "log_level": (payload.log_level or "info").lower(),
             "timeout_secs": timeout,
-            "storage": {kind: {"type": "s3_compatible", "presigned_url": url} for kind, url in urls.items()},
+            "storage": self._objects.storage(task_id, timeout),
         }
 
     def _busy(self, error: VendorError) -> VendorError:
@@ -300,6 +290,17 @@ class IBMQuantumSystem(VendorResource):
                 return None
             raise
         return task_id
+
+    def _has_arrived(self, task_id: str) -> bool:
+        """Whether a duplicate is one because the job was taken before.
+
+        Raises:
+            Undecided: that cannot be told now.
+        """
+        try:
+            return self._look_up(task_id) is not None
+        except QRMIError as error:
+            raise Undecided(error) from error
 
     def _free_lanes(self) -> None:
         """Remove the records of ended tasks of this process, for they may occupy lanes; unread results stay."""
@@ -336,7 +337,7 @@ class IBMQuantumSystem(VendorResource):
         except TaskNotFound as error:
             if known := self._ended.info(task_id):
                 return known
-            if missing_s3_variables(self.values) or not self._bucket.has(_key(RESULTS, task_id)):
+            if missing_s3_variables(self.values) or not self._objects.has_result(task_id):
                 raise TaskNotFound(
                     f"{error}. A task is removed once its result was read, unless {KEEP} of {self.name} is yes",
                     resource=self.name,
@@ -354,36 +355,16 @@ class IBMQuantumSystem(VendorResource):
         """The result; the task's traces at the vendor are then removed, while this process remembers it."""
         if (known := self._ended.text(RESULTS, task_id)) is not None:
             return known
-        data = self._read_result(task_id)
+        data = self._objects.result(task_id, lambda: self._ended.text(RESULTS, task_id))
         if not self.keep:
             self._ended.keep(RESULTS, task_id, data)
             _later.do(lambda: self._clean_up(task_id))
         return data
 
-    def _read_result(self, task_id: str) -> bytes:
-        """The result as a whole: JSON that was cut off is fetched again."""
-        problem = "is not there"
-        for pause in (0.1 * 2**read for read in range(READS)):
-            data = self._bucket.get(_key(RESULTS, task_id))
-            if data is None:
-                data = self._ended.text(RESULTS, task_id)  # another thread may have read and removed it meanwhile
-            if data is not None:
-                try:
-                    json.loads(data)
-                    return data
-                except (ValueError, RecursionError) as error:
-                    problem = f"is not JSON: {error}"
-            polling.pause(pause)
-        raise ResultError(
-            f"the result of task {task_id} on {self.name}, {_key(RESULTS, task_id)} in its bucket, {problem}. "
-            f"Nothing was removed; ask for it again, and look at the task's logs",
-            resource=self.name,
-            task_id=task_id,
-        )
-
     def task_logs(self, task_id: str) -> str:
-        for look in (self._ended.text, lambda kind, task: self._bucket.get(_key(kind, task)), self._ended.text):
-            if (text := look(LOGS, task_id)) is not None:
+        known = partial(self._ended.text, LOGS, task_id)
+        for look in (known, partial(self._objects.log, task_id), known):  # it may be removed between two looks
+            if (text := look()) is not None:
                 return text.decode(errors="replace")
         self.task_info(task_id)
         return ""
@@ -420,10 +401,10 @@ class IBMQuantumSystem(VendorResource):
         self.task_info(task_id)
         self._delete_record(task_id)
         self._unread.pop(task_id, None)
-        log = self._bucket.get(_key(LOGS, task_id))
+        log = self._objects.log(task_id)
         if log is not None or self._ended.text(LOGS, task_id) is None:
             self._ended.keep(LOGS, task_id, log or b"")
-        self._delete_objects(task_id)
+        self._objects.delete(task_id)
 
     def _delete_record(self, task_id: str) -> bool:
         """Delete a job's record; False while the job still runs."""
@@ -434,14 +415,6 @@ class IBMQuantumSystem(VendorResource):
                 raise
             return error.http_status == 404
         return True
-
-    def _delete_objects(self, task_id: str) -> None:
-        for kind in (INPUT, RESULTS, LOGS):
-            self._bucket.delete(_key(kind, task_id))
-
-
-def _key(kind: str, task_id: str) -> str:
-    return f"{kind}_{task_id}.json"
 
 
 def _path(task_id: str, part: str = "") -> str:

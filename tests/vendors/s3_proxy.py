@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class S3Site:
 
 
 @contextlib.contextmanager
-def s3_site(faults: Faults | None = None) -> Iterator[S3Site]:
+def s3_site(faults: Faults | None = None, *, tls: ssl.SSLContext | None = None) -> Iterator[S3Site]:
     """A storage for the time of a ``with`` block; what reaches it through ``url`` may be made faulty."""
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
@@ -74,7 +75,7 @@ def s3_site(faults: Faults | None = None) -> Iterator[S3Site]:
         bucket = f"jobs-{uuid.uuid4().hex[:12]}"
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         found = S3Site("", bucket, faults or Faults(), client)
-        with _Proxy(behind, found):
+        with _Proxy(behind, found, tls):
             yield found
         client.close()
     finally:
@@ -82,9 +83,10 @@ def s3_site(faults: Faults | None = None) -> Iterator[S3Site]:
 
 
 class _Proxy:
-    def __init__(self, behind: str, site: S3Site) -> None:
+    def __init__(self, behind: str, site: S3Site, tls: ssl.SSLContext | None) -> None:
         self._behind = behind
         self._site = site
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stopping = asyncio.Event()
@@ -105,8 +107,8 @@ class _Proxy:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
             await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self._site.url = "http://{}:{}".format(*runner.addresses[0])
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+            self._site.url = "{}://{}:{}".format("https" if self._tls else "http", *runner.addresses[0])
             self._ready.set()
             await self._stopping.wait()
             await runner.cleanup()

@@ -6,16 +6,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import trustme
 from ibm_system_case import CASE, SystemSite, start
 from qiskit_agreement import check_estimator, check_sampler
+from s3_proxy import s3_site
 
 from qrmi_core import (
     AuthenticationFailed,
@@ -29,6 +33,7 @@ from qrmi_core import (
     ResourceStatusCode,
     ResourceUnavailable,
     ResultError,
+    SubmissionUncertain,
     Task,
     TaskCancelled,
     TaskFailed,
@@ -39,12 +44,14 @@ from qrmi_core import (
     VendorUnreachable,
     polling,
 )
-from qrmi_core.drivers import ibm_system
+from qrmi_core.drivers import ibm_system, job_objects
 from qrmi_core.drivers.background import Background
 from qrmi_core.drivers.ended_tasks import EndedTasks
 from qrmi_core.drivers.ibm_system import IBMQuantumSystem
+from qrmi_core.drivers.s3 import Bucket
 from qrmi_core.gateway.dialects import DialectOptions
 from qrmi_core.gateway.faults import FaultRates
+from qrmi_core.http_settings import HttpSettings
 from qrmi_core.tasks import TaskInfo
 
 DAY = 24 * 3600
@@ -198,7 +205,7 @@ def test_a_result_that_cannot_be_read_is_not_removed(site: SystemSite) -> None:
     resource = qpu(site)
     task = resource.submit(CASE.payload(4))
     task.wait(60)
-    site.s3.faults.next_faults = [("GET", "cut_json")] * ibm_system.READS
+    site.s3.faults.next_faults = [("GET", "cut_json")] * job_objects.READS
     with pytest.raises(ResultError, match=f"results_{task.id}.json in its bucket, is not JSON.*Nothing was removed"):
         task.result()
     tidied()
@@ -334,7 +341,7 @@ def test_a_result_that_comes_after_its_urls_have_expired_fails_the_task() -> Non
         def _job(self, task_id: str, payload: QiskitPrimitive) -> dict[str, Any]:
             job = super()._job(task_id, payload)
             for kind in ("results", "logs"):
-                url = self._bucket.url_for_device("PUT", f"{kind}_{task_id}.json", 1)
+                url = Bucket(self.name, self.values, self.http).url_for_device("PUT", f"{kind}_{task_id}.json", 1)
                 job["storage"][kind]["presigned_url"] = url
             return job
 
@@ -365,6 +372,36 @@ def test_a_duplicate_has_arrived(site: SystemSite) -> None:
     resource = site.resource(LooksTooEarly, CASE.context)
     CASE.verify(resource.submit(CASE.payload(13)).result(timeout=60).data, 13)
     assert (resource.looks, site.emulator.device.runs) == (2, runs + 1)
+
+
+def test_a_submission_that_nobody_can_look_up_is_uncertain(site: SystemSite) -> None:
+    def cannot(task_id: str) -> str | None:
+        raise VendorUnreachable("no answer")
+
+    resource = qpu(site)
+    resource._look_up = cannot
+    site.emulator.faults.next_faults = [("POST /v1/jobs", "reset_after")]
+    with pytest.raises(
+        SubmissionUncertain, match=r"nobody knows whether the task was taken.*ask for task .* later"
+    ) as raised:
+        resource.submit(CASE.payload(21))
+    CASE.verify(qpu(site).task(raised.value.task_id).result(timeout=60).data, 21)
+
+
+def test_a_duplicate_that_cannot_be_looked_at_is_uncertain(site: SystemSite) -> None:
+    class Flaky(IBMQuantumSystem):
+        looks = 0
+
+        def _look_up(self, task_id: str) -> str | None:
+            self.looks += 1
+            if self.looks == 1:
+                return None
+            raise VendorUnreachable("no answer")
+
+    site.emulator.faults.next_faults = [("POST /v1/jobs", "reset_after")]
+    with pytest.raises(SubmissionUncertain) as raised:
+        site.resource(Flaky, CASE.context).submit(CASE.payload(22))
+    CASE.verify(qpu(site).task(raised.value.task_id).result(timeout=60).data, 22)
 
 
 @pytest.fixture(scope="module")
@@ -623,6 +660,27 @@ def test_a_silent_server_costs_its_time_out(site: SystemSite) -> None:
     site.s3.faults.next_faults = [("PUT", "hang")]
     with pytest.raises(VendorUnreachable, match=r"was silent for 0.5 s.*QRMI_IBM_QS_S3_ENDPOINT of qpu"):
         resource.submit(CASE.payload(0))
+
+
+def test_a_storage_with_a_certificate_of_the_site(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with s3_site(tls=context) as s3:
+        bucket = Bucket("qpu", s3.environment(), HttpSettings(deadline=0.5))
+        with pytest.raises(VendorUnreachable, match=r"name the authority's file in QRMI_HTTP_CA_FILE of qpu"):
+            bucket.put("key", b"data")
+        bucket = Bucket("qpu", s3.environment(), HttpSettings(ca=str(tmp_path / "ca.pem")))
+        bucket.put("key", b"data")
+        assert bucket.get("key") == b"data"
+        assert bucket.get("another key") is None
+
+
+def test_a_proxy_on_the_way_to_the_storage(site: SystemSite) -> None:
+    bucket = Bucket("qpu", site.environment, HttpSettings(proxy="http://127.0.0.1:9", deadline=0.5))
+    with pytest.raises(VendorUnreachable, match=r"the proxy for http.* cannot be used"):
+        bucket.put("key", b"data")
 
 
 def test_sampler(site: SystemSite) -> None:

@@ -237,8 +237,9 @@ class PasqalCloud(VendorResource, BatchResource):
                     raise ResultError(
                         f"{self.name}: the results of batch {batch_id} are no map of jobs", task_id=batch_id
                     )
-                known.results.update({job: result for job, result in found.items() if result is not None})
+                known.results = {job: found[job] for job in found if job not in known.handed_out or job == job_id}
             result = known.results.pop(job_id, None)
+            known.handed_out.add(job_id)
         if result is None:
             raise ResultError(
                 f"{self.name}: batch {batch_id} has no result of job {job_id}: look at the job's status first",
@@ -446,6 +447,7 @@ class _Known:
         self.closed = False
         self.ended: tuple[TaskInfo, ...] = ()
         self.results: dict[str, Any] = {}
+        self.handed_out: set[str] = set()
         self.sequence: bytes | None = None
         self.variables: dict[str, Any] = {}
         self.adding = threading.Lock()

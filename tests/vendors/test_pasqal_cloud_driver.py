@@ -7,8 +7,11 @@ import dataclasses
 import functools
 import json
 import math
+import random
+import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +44,7 @@ from qrmi_core.characteristics import characteristics
 from qrmi_core.drivers.pasqal_batches import batch_info, job_info
 from qrmi_core.drivers.pasqal_cloud import PasqalCloud
 from qrmi_core.gateway.dialects import DialectOptions
+from qrmi_core.gateway.faults import FaultRates, Faults
 from qrmi_pulser import device
 
 PREFIX = "QRMI_PASQAL_CLOUD_"
@@ -419,6 +423,35 @@ class TestOpenBatches:
         assert [info.id for info in resource.batch_jobs(task.id)][1:] == list(added)
         task.cancel()
 
+    @pytest.mark.timeout(300)
+    def test_each_job_is_added_once_under_rough_faults(self) -> None:
+        seed = random.SystemRandom().randrange(2**32)
+        faults = Faults(FaultRates.rough(), seed=seed)
+        with CASE.start(faults=faults, options=DialectOptions(list_delay=2.0, seed=seed)) as running:
+            resource = pasqal(running)
+            task = resource.submit(PulserBatch(areas(), (), open=True))
+            turns = iter(range(24))
+            added: dict[int, str] = {}
+
+            def work() -> None:
+                for turn in turns:
+                    (added[turn],) = resource.batch_add(task.id, [PulserJob(1 + turn, variables(0.0))])
+
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(240)
+            resource.batch_close(task.id)
+            task.wait(240)
+            shots = {info.id: info.shots for info in resource.batch_jobs(task.id)}
+            assert running.emulator.device.runs == 24, seed
+            assert {turn: shots[job_id] for turn, job_id in added.items()} == {turn: 1 + turn for turn in range(24)}, (
+                seed
+            )
+            counts = [json.loads(resource.batch_job_output(task.id, added[turn]))["counter"] for turn in range(24)]
+            assert counts == [{"0": 1 + turn} for turn in range(24)], seed
+
     def test_from_several_threads(self, server: Site) -> None:
         resource = pasqal(server)
         task = resource.submit(PulserBatch(areas(), (), open=True))
@@ -599,3 +632,9 @@ class TestDevice:
     def test_the_name_of_the_resource_is_the_device_where_none_is_named(self) -> None:
         assert PasqalCloud.from_environment("fresnel_can1", {}, CASE.context).device == "FRESNEL_CAN1"
         assert isinstance(PasqalCloud.from_environment("fresnel", {}, CASE.context), BatchResource)
+
+
+def test_every_variable_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "vendors" / "pasqal-cloud.md").read_text()
+    explained = re.findall(r"^\| `((?:QRMI|PASQAL)_\w+)`", page, flags=re.MULTILINE)
+    assert sorted(explained) == sorted(variable.name for variable in PasqalCloud.variables)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from dataclasses import replace
@@ -95,7 +96,9 @@ def emulate(
         if kind.hint:
             note(kind.hint)
         signal.sigwait(ending)
-    print_json({"runs": device.runs, "routes": emulator.counters.to_dict()})
+    for route, told in emulator.counters.to_dict().items():
+        note(f"{route}: {json.dumps(told)}")
+    note(f"{device.runs} tasks were run")
 
 
 def _rates(texts: list[str]) -> FaultRates:

@@ -160,12 +160,13 @@ class PasqalLocal(VendorResource, BatchResource):
                 f"program in a job that asks for this QPU (--qpu={self.name})",
                 resource=self.name,
             )
-        built = [self._built(batch.sequence, job) for job in batch.jobs]
-        known = tuple(facts for _, facts in built if facts is not None)
+        different = dict.fromkeys(job.variables for job in batch.jobs)
+        built = {variables: self._built(batch.sequence, variables) for variables in different}
+        known = tuple(facts for job in batch.jobs if (facts := built[job.variables][1]) is not None)
         sent: list[int] = []
-        for (sequence, _), job in zip(built, batch.jobs, strict=True):
+        for job in batch.jobs:
             try:
-                sent.append(self._warden.submit(sequence, cast("int", job.runs), session))
+                sent.append(self._warden.submit(built[job.variables][0], cast("int", job.runs), session))
             except QRMIError as error:
                 if sent:
                     error.task_id = Batch(tuple(sent), known[: len(sent)] or None).id
@@ -201,17 +202,17 @@ class PasqalLocal(VendorResource, BatchResource):
             raise ResultError(f"{self.name}: the specs that Warden tells are no device, but {str(device)[:80]!r}")
         return device
 
-    def _built(self, sequence: bytes, job: PulserJob) -> tuple[bytes, Built | None]:
+    def _built(self, sequence: bytes, variables: bytes | None) -> tuple[bytes, Built | None]:
         try:
             build = converter("pulser-sequence", extra="pulser")
         except ResourceUnavailable as error:
-            if job.variables is None:
+            if variables is None:
                 return sequence, None
             raise ResourceUnavailable(
                 f"{self.name}: Warden takes sequences without variables, and this one cannot be built here: {error}",
                 resource=self.name,
             ) from error
-        ready, atoms, duration = build(sequence, job.variables, self._known_target())
+        ready, atoms, duration = build(sequence, variables, self._known_target())
         return ready, Built(atoms, duration)
 
     def task_stop(self, task_id: str) -> None:
@@ -219,6 +220,8 @@ class PasqalLocal(VendorResource, BatchResource):
             self._cancel(job)
 
     def _cancel(self, job: int) -> None:
+        if job in self._ended:
+            return
         try:
             self._warden.cancel(job)
         except (UnsupportedFunction, VendorError) as error:

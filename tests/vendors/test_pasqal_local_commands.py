@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from munge_daemon import Munged, libraries, munged
 
 QRMI = str(Path(sys.executable).with_name("qrmi"))
+
+PIPES: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 PROGRAM = """
 import math
@@ -46,9 +48,10 @@ def test_a_program_runs_on_an_emulated_warden(tmp_path: Path, daemons: Munged, e
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     command = [QRMI, "emulate", "--dialect=pasqal-local", f"--munge-socket={daemons.socket}", "--without=cancel"]
-    with subprocess.Popen([*command, "--name=warden"], env=environment, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([*command, "--name=warden"], env=environment, text=True, **PIPES) as server:
         try:
-            assert server.stdout is not None
+            assert server.stdout
+            assert server.stderr
             printed = ""
             while not printed.rstrip().endswith("]\n}"):
                 line = server.stdout.readline()
@@ -65,11 +68,11 @@ def test_a_program_runs_on_an_emulated_warden(tmp_path: Path, daemons: Munged, e
             )
         finally:
             server.send_signal(signal.SIGTERM)
-        told = json.loads(server.stdout.read())
+        told = server.stderr.read()
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "Counter({'11': 20})"
-    assert told["runs"] == 1
-    assert told["routes"]["DELETE /sessions/{session}"]["answers"] == {"200": 1}
+    assert "1 tasks were run" in told
+    assert 'DELETE /sessions/{session}: {"requests": 1, "answers": {"200": 1}' in told
 
 
 def test_what_a_server_cannot_lack_is_refused(environment: dict[str, str]) -> None:

@@ -286,7 +286,18 @@ def test_a_server_without_cancel_and_logs(bare: Site) -> None:
     task.cancel()
     with pytest.raises(UnsupportedFunction, match="qpu: this Warden keeps no logs of jobs"):
         task.logs()
-    assert bare.emulator.counters.requests["POST /jobs/{job}/cancel"] == 0
+    driver(bare).task(task.id).cancel()
+
+
+def test_what_has_ended_is_not_cancelled(running: Site) -> None:
+    resource = in_session(running)
+    task = resource.submit(ONE_JOB)
+    task.wait(timeout=60)
+    before = running.emulator.counters.requests["POST /jobs/{job}/cancel"]
+    task.cancel()
+    assert running.emulator.counters.requests["POST /jobs/{job}/cancel"] == before
+    driver(running).task(task.id).cancel()
+    assert task.result().data
 
 
 def test_a_queued_job_of_a_server_without_cancel(daemons: Munged) -> None:
@@ -412,9 +423,7 @@ def test_a_batch_of_which_a_part_was_taken(running: Site) -> None:
         ("POST /jobs", "slow"),
         ("POST /jobs", "reset_after"),
     ]
-    with pytest.raises(
-        SubmissionUncertain, match=r"the jobs before it were taken, as task \d+-\d+~"
-    ) as told:
+    with pytest.raises(SubmissionUncertain, match=r"the jobs before it were taken, as task \d+-\d+~") as told:
         resource.submit(PulserBatch(SEQUENCE, tuple(PulserJob(runs) for runs in (5, 6, 7))))
     result = json.loads(resource.task(str(told.value.task_id)).result(timeout=60).data)
     assert [sum(each["result"]["counter"].values()) for each in result["jobs"]] == [5, 6]

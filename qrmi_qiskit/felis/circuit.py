@@ -10,6 +10,7 @@ from qiskit import QuantumCircuit
 
 from qrmi_core import InputError
 from qrmi_qiskit.felis.instructions import MEASUREMENTS, RECORDS
+from qrmi_qiskit.felis.noise import CatNoise
 from qrmi_qiskit.felis.qir import INVALID, NOT_SUPPORTED, Call
 from qrmi_qiskit.felis.structure import Choice, Step
 
@@ -32,8 +33,8 @@ class Translated:
         return "".join("0" if index is None else str(bits >> index & 1) for index in self.shown)
 
 
-def translate(steps: Sequence[Step], qubits: int) -> Translated:
-    """Make a circuit of a program for a device of ``qubits`` qubits.
+def translate(steps: Sequence[Step], qubits: int, noise: CatNoise | None = None) -> Translated:
+    """Make a circuit of a program for a device of ``qubits`` qubits, with the device's errors in it.
 
     An outcome shows the results in the order in which the program records them, or all of them, the highest number
     first, where it records none.
@@ -54,7 +55,7 @@ def translate(steps: Sequence[Step], qubits: int) -> Translated:
     if not recorded:
         raise InputError("the program measures and records nothing", code=INVALID)
     place = {result: index for index, result in enumerate(results)}
-    writer = _Writer({qubit: index for index, qubit in enumerate(used)}, place)
+    writer = _Writer({qubit: index for index, qubit in enumerate(used)}, place, noise)
     writer.write(steps)
     return Translated(writer.circuit, tuple(place.get(result) for result in recorded))
 
@@ -92,10 +93,11 @@ class _Writer:
     has acted on is not reset.
     """
 
-    def __init__(self, qubits: dict[int, int], results: dict[int, int]) -> None:
+    def __init__(self, qubits: dict[int, int], results: dict[int, int], noise: CatNoise | None) -> None:
         self.circuit = QuantumCircuit(max(1, len(qubits)), len(results))
         self._qubits = qubits
         self._results = results
+        self._noise = noise
         self._touched: set[int] = set()
         self._late: dict[int, tuple[str, ...]] = {}
 
@@ -138,6 +140,7 @@ class _Writer:
         self._turn_back(qubits)
         self._touched.update(qubits)
         if call.gate in MEASUREMENTS and call.result is not None:
+            self._errors(call, qubits)
             self._gates(_TO_Z[call.gate], qubits[0])
             self.circuit.measure(qubits[0], self._results[call.result])
             self._late[qubits[0]] = _FROM_Z[call.gate]
@@ -145,8 +148,10 @@ class _Writer:
             if call.numbers[0] < 0:
                 raise InputError(f"line {call.line}: {call.function} is given a negative time", code=INVALID)
             self.circuit.delay(call.numbers[0], qubits[0], unit="us")
+            self._errors(call, qubits)
         else:
             getattr(self.circuit, call.gate)(*call.numbers, *qubits)
+            self._errors(call, qubits)
 
     def _prepare(self, call: Call, qubit: int) -> None:
         self._late.pop(qubit, None)
@@ -156,6 +161,17 @@ class _Writer:
         if call.numbers and call.numbers[0]:
             self.circuit.x(qubit)
         self._gates(_PREPARED.get(call.gate, ()), qubit)
+        self._errors(call, [qubit])
+
+    def _errors(self, call: Call, qubits: Sequence[int]) -> None:
+        """Write what a device with noise does beside the call."""
+        if self._noise is None:
+            return
+        seconds = call.numbers[0] * 1e-6 if call.gate == "delay" else self._noise.step
+        for qubit in qubits:
+            self.circuit.append(self._noise.idle(seconds), [qubit])
+        if call.gate == "cx":
+            self.circuit.append(self._noise.control(), [qubits[0]])
 
     def _turn_back(self, qubits: Sequence[int]) -> None:
         for qubit in qubits:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine ``felis-simulator``: runs Alice & Bob's QIR programs without noise."""
+"""The engine ``felis-simulator``: runs Alice & Bob's QIR programs."""
 
 from __future__ import annotations
 
@@ -13,29 +13,23 @@ from qrmi_core import (
     InputError,
     JobContext,
     LimitExceeded,
-    Limits,
     Payload,
     ResourceUnavailable,
     Target,
     Variable,
 )
 from qrmi_qiskit.aer.device import METHOD, METHODS
-from qrmi_qiskit.felis.inputs import shots_of
-from qrmi_qiskit.felis.instructions import MOST_SHOTS, QUBITS, description
+from qrmi_qiskit.felis.inputs import checked_parameters
+from qrmi_qiskit.felis.models import CATS_MODEL, IDEAL_MODEL, MODEL, MODELS
 
-__all__ = ["FelisSimulator", "described"]
-
-
-def described(limits: Limits) -> dict[str, Any]:
-    """The target of an engine with these limits."""
-    return description(min(QUBITS, limits.qubits), min(MOST_SHOTS, limits.shots))
+__all__ = ["FelisSimulator"]
 
 
 class FelisSimulator(EngineResource):
     """Runs QIR text on qiskit-aer and gives the outcomes as Felis does: a line ``bits,count`` for each.
 
-    Its name in the list of targets ends in IDEAL: it has the gates of a universal computer, all qubits are connected,
-    and none of the errors that cat qubits have is simulated.
+    The names of its targets say what they are: IDEAL has the gates of a universal computer and no noise, NOISY_CATS a
+    cat qubit's own gates and simple errors. Neither is one of the vendor's emulators.
     """
 
     type = "felis-simulator"
@@ -44,6 +38,7 @@ class FelisSimulator(EngineResource):
     requires = ("qiskit", "qiskit_aer")
     extra = "qiskit"
     variables: ClassVar[tuple[Variable, ...]] = (
+        Variable(MODEL, f"what is simulated: {' or '.join(MODELS)} (default {IDEAL_MODEL})"),
         Variable(METHOD, f"Aer's simulation method: {', '.join(METHODS)} (default automatic)"),
         *EngineResource.variables,
     )
@@ -51,6 +46,7 @@ class FelisSimulator(EngineResource):
     def __init__(self, name: str, settings: Mapping[str, str], context: JobContext) -> None:
         super().__init__(name, settings, context)
         self.method = settings.get(METHOD) or METHODS[0]
+        self.model = settings.get(MODEL) or IDEAL_MODEL
 
     @classmethod
     def from_environment(cls, name: str, values: Mapping[str, str], context: JobContext) -> Self:
@@ -59,17 +55,21 @@ class FelisSimulator(EngineResource):
             raise ResourceUnavailable(
                 f"{name}: {METHOD} is {resource.method!r}; Aer has {', '.join(METHODS)}", resource=name
             )
+        if resource.model not in MODELS:
+            raise ResourceUnavailable(
+                f"{name}: {MODEL} is {resource.model!r}; there are {', '.join(MODELS)}", resource=name
+            )
         return resource
 
     @classmethod
     def embedded(cls) -> Mapping[str, Mapping[str, str]]:
-        return {"felis_ideal": {}}
+        return {f"felis_{model}": {MODEL: model} for model in (IDEAL_MODEL, CATS_MODEL)}
 
     def target(self) -> Target:
-        return Target(json.dumps(described(self.limits)).encode())
+        return Target(json.dumps(self._described).encode())
 
     def metadata(self) -> dict[str, str]:
-        name = described(self.limits)["name"]
+        name = self._described["name"]
         return {"backend_name": name, "felis_target": name, "method": self.method}
 
     def check(self, payload: Payload) -> None:
@@ -83,7 +83,11 @@ class FelisSimulator(EngineResource):
                 resource=self.name,
             )
         try:
-            shots_of(job.input_params, described(self.limits)["inputParams"])
+            checked_parameters(job.input_params, self._described["inputParams"])
         except InputError as error:
             error.resource = self.name
             raise
+
+    @property
+    def _described(self) -> dict[str, Any]:
+        return MODELS[self.model].described(self.limits)

@@ -9,15 +9,15 @@ from typing import Any
 
 from qrmi_core import InputError, LimitExceeded
 
-__all__ = ["shots_of"]
+__all__ = ["checked_parameters"]
 
 
-def shots_of(input_params: bytes, described: Mapping[str, Any]) -> int:
-    """How many shots a job asks for; ``described`` is the target's ``inputParams``.
+def checked_parameters(input_params: bytes, described: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's parameters, with defaults for those that it does not name; ``described``: the target's ``inputParams``.
 
     Raises:
-        InputError: the parameters are no JSON object, one is unknown, or the number of shots is no whole number.
-        LimitExceeded: the shots are not within the target's limits.
+        InputError: they are no JSON object, or one is unknown or no number.
+        LimitExceeded: one is not within the target's limits.
     """
     try:
         values = json.loads(input_params)
@@ -27,10 +27,14 @@ def shots_of(input_params: bytes, described: Mapping[str, Any]) -> int:
         raise InputError('input_params is no JSON object: {"nbShots": 1000} was expected')
     if unknown := sorted(values.keys() - described.keys()):
         raise InputError(f"input_params has {', '.join(unknown)}; this target takes {', '.join(described)}")
-    shots = values.get("nbShots", described["nbShots"]["default"])
-    if not isinstance(shots, int) or isinstance(shots, bool):
-        raise InputError(f"nbShots is {json.dumps(shots)}: a whole number was expected")
-    (allowed,) = described["nbShots"]["constraints"]
-    if not allowed["min"] <= shots <= allowed["max"]:
-        raise LimitExceeded(f"nbShots is {shots}: it must be in the range [{allowed['min']}, {allowed['max']}]")
-    return shots
+    return {name: _checked(name, values.get(name, rule["default"]), rule) for name, rule in described.items()}
+
+
+def _checked(name: str, value: Any, rule: Mapping[str, Any]) -> float:
+    whole = rule["type"] == "int"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise InputError(f"{name} is {json.dumps(value)}: a {'whole ' if whole else ''}number was expected")
+    (allowed,) = rule["constraints"]
+    if not allowed["min"] <= value <= allowed["max"]:
+        raise LimitExceeded(f"{name} is {value}: it must be in the range [{allowed['min']}, {allowed['max']}]")
+    return float(value) if not whole else value

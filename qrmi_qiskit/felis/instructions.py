@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The QIR functions that the engine runs, and the description of its target in the form of Felis."""
+"""The QIR functions that the engine runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["FUNCTIONS", "MEASUREMENTS", "MOST_SHOTS", "QUBITS", "READS", "RECORDS", "Function", "description"]
-
-QUBITS = 30
-MOST_SHOTS = 10_000_000
-DEFAULT_SHOTS = 1000
+__all__ = ["CATS", "INSTRUCTIONS", "MEASUREMENTS", "READS", "RECORDS", "RUNTIME", "Function", "signature"]
 
 QIS = "__quantum__qis__"
 RT = "__quantum__rt__"
@@ -41,23 +36,27 @@ _GATES: Mapping[str, tuple[str, ...]] = {
 
 _SYNONYMS = {"cnot": "cx", "toffoli": "ccx", "m": "mz", "measure": "mz"}
 
-_INSTRUCTIONS: Mapping[str, Function] = {
+INSTRUCTIONS: Mapping[str, Function] = {
     **{f"{QIS}{name}__body": Function(_SYNONYMS.get(name, name), takes) for name, takes in _GATES.items()},
     f"{QIS}s__adj": Function("sdg", ("qubit",)),
     f"{QIS}t__adj": Function("tdg", ("qubit",)),
     f"{QIS}read_result__body": Function("read", ("result",), "i1"),
 }
-"""What the target lists."""
+"""All that a target may list."""
 
-FUNCTIONS: Mapping[str, Function] = {
-    **_INSTRUCTIONS,
+_OF_CATS = frozenset({"x", "z", "rz", "cx", "delay", "reset", "prepare_x", "prepare_z", "mx", "mz", "barrier", "read"})
+
+CATS: Mapping[str, Function] = {name: each for name, each in INSTRUCTIONS.items() if each.gate in _OF_CATS}
+"""What does not turn a cat's rare bit flips into its frequent phase flips, and so is native to it."""
+
+RUNTIME: Mapping[str, Function] = {
     f"{RT}initialize": Function("initialize", ("label",)),
     f"{RT}read_result": Function("read", ("result",), "i1"),
     f"{RT}array_record_output": Function("group", ("int", "label")),
     f"{RT}tuple_record_output": Function("group", ("int", "label")),
     f"{RT}result_record_output": Function("record", ("result", "label")),
 }
-"""What a program may call: the instructions, and the functions of the runtime that belong to every program."""
+"""What every program may call beside its target's instructions."""
 
 MEASUREMENTS = frozenset({"mx", "my", "mz"})
 READS = "read"
@@ -67,20 +66,3 @@ RECORDS = "record"
 def signature(name: str, function: Function) -> str:
     """A function as Felis spells it: ``__quantum__qis__h__body:void (%Qubit*)``."""
     return f"{name}:{function.gives} ({', '.join(_SPELLING[kind] for kind in function.takes)})"
-
-
-def description(qubits: int, shots: int) -> dict[str, Any]:
-    """The target's entry in the list of targets; its name says that it is an emulator without any noise."""
-    return {
-        "name": f"EMU:{qubits}Q:IDEAL",
-        "numQubits": qubits,
-        "instructions": [{"signature": signature(name, function)} for name, function in _INSTRUCTIONS.items()],
-        "inputParams": {
-            "nbShots": {
-                "required": True,
-                "type": "int",
-                "default": min(DEFAULT_SHOTS, shots),
-                "constraints": [{"min": 1, "max": shots}],
-            }
-        },
-    }

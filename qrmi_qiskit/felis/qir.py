@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A strict parser of QIR, as LLVM text, in time proportional to its length.
 
-Understood is one function without parameters whose blocks call the functions of
-:mod:`~qrmi_qiskit.felis.instructions` and branch forward on measured results, with typed (``%Qubit*``) or opaque
-(``ptr``) pointers to qubits and results that are numbers. Whatever else stands there is refused with its line.
+Understood is one function without parameters whose blocks call the target's instructions and branch forward on
+measured results, with typed (``%Qubit*``) or opaque (``ptr``) pointers to qubits and results that are numbers.
+Whatever else stands there is refused with its line.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import difflib
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from qrmi_core import InputError
-from qrmi_qiskit.felis.instructions import FUNCTIONS, MEASUREMENTS, READS, Function
+from qrmi_qiskit.felis.instructions import MEASUREMENTS, READS, RUNTIME, Function
 
 __all__ = ["INVALID", "NOT_SUPPORTED", "Block", "Call", "parse"]
 
@@ -79,8 +79,8 @@ class Block:
     ended: bool = False
 
 
-def parse(program: bytes) -> list[Block]:
-    """The blocks of a program in the order in which they stand.
+def parse(program: bytes, instructions: Mapping[str, Function]) -> list[Block]:
+    """The blocks of a program for a target with these instructions, in the order in which they stand.
 
     Raises:
         InputError: it is not understood; says in which line, and what.
@@ -101,7 +101,7 @@ def parse(program: bytes) -> list[Block]:
             _refuse(number, "a second function is defined: a program is one function that calls the target's")
         if define["parameters"].strip():
             _refuse(number, f"the function has parameters ({_shown(define['parameters'])}): a program has none")
-        blocks = _body(lines, number)
+        blocks = _body(lines, number, {**instructions, **RUNTIME})
     if not blocks:
         raise InputError("the program defines no function: LLVM text of QIR was expected", code=INVALID)
     return blocks
@@ -116,7 +116,7 @@ def _lines(text: str) -> Iterator[str]:
         start = end + 1
 
 
-def _body(lines: Iterator[tuple[int, str]], number: int) -> list[Block]:
+def _body(lines: Iterator[tuple[int, str]], number: int, functions: Mapping[str, Function]) -> list[Block]:
     blocks: list[Block] = []
     names: set[str] = set()
     reads: dict[str, int] = {}
@@ -140,17 +140,19 @@ def _body(lines: Iterator[tuple[int, str]], number: int) -> list[Block]:
             reads = {}
             if label:
                 continue
-        _instruction(blocks[-1], number, code, reads)
+        _instruction(blocks[-1], number, code, reads, functions)
     if not blocks or not blocks[-1].ended:
         _refuse(number, "the function's last block does not end with ret or br")
     return blocks
 
 
-def _instruction(block: Block, number: int, code: str, reads: dict[str, int]) -> None:
+def _instruction(
+    block: Block, number: int, code: str, reads: dict[str, int], functions: Mapping[str, Function]
+) -> None:
     if block.ended:
         _refuse(number, f"{_shown(code)} follows the end of its block")
     if found := _CALL.fullmatch(code):
-        _call(block, number, found, reads)
+        _call(block, number, found, reads, functions)
     elif found := _JUMP.fullmatch(code):
         block.follows, block.ended = (found["target"],), True
     elif found := _BRANCH.fullmatch(code):
@@ -164,11 +166,13 @@ def _instruction(block: Block, number: int, code: str, reads: dict[str, int]) ->
         _refuse(number, f"{_shown(code)} is not understood: calls, branches on results and ret are")
 
 
-def _call(block: Block, number: int, found: re.Match[str], reads: dict[str, int]) -> None:
+def _call(
+    block: Block, number: int, found: re.Match[str], reads: dict[str, int], functions: Mapping[str, Function]
+) -> None:
     name = found["function"]
-    function = FUNCTIONS.get(name)
+    function = functions.get(name)
     if function is None:
-        near = difflib.get_close_matches(name[:100], FUNCTIONS, n=1)
+        near = difflib.get_close_matches(name[:100], functions, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         _refuse(number, f"{_shown(name)} is no function of this target{hint}", NOT_SUPPORTED)
     if found["gives"] != function.gives or (found["value"] and function.gives == "void"):

@@ -10,8 +10,9 @@ from qrmi_qiskit.aer.device import METHOD, METHODS
 from qrmi_qiskit.aer.seeds import aer_seed, pub_seed
 from qrmi_qiskit.aer.simulator import Simulator
 from qrmi_qiskit.felis.circuit import translate
-from qrmi_qiskit.felis.engine import described
-from qrmi_qiskit.felis.inputs import shots_of
+from qrmi_qiskit.felis.inputs import checked_parameters
+from qrmi_qiskit.felis.models import CATS_MODEL, IDEAL_MODEL, MODEL, MODELS
+from qrmi_qiskit.felis.noise import CatNoise
 from qrmi_qiskit.felis.qir import parse
 from qrmi_qiskit.felis.structure import nested
 
@@ -27,9 +28,13 @@ def run(work: Work) -> bytes:
     payload = work.payload
     if not isinstance(payload, AliceBobFelis):
         raise UnsupportedPayload(f"{work.resource} runs Alice & Bob's QIR, not {type(payload).__name__}")
-    target = described(work.limits)
-    shots = shots_of(payload.input_params, target["inputParams"])
-    program = translate(nested(parse(payload.human_qir)), target["numQubits"])
+    name = work.settings.get(MODEL) or IDEAL_MODEL
+    model = MODELS[name]
+    target = model.described(work.limits)
+    parameters = checked_parameters(payload.input_params, target["inputParams"])
+    shots = parameters["nbShots"]
+    noise = CatNoise(parameters) if name == CATS_MODEL else None
+    program = translate(nested(parse(payload.human_qir, model.instructions)), target["numQubits"], noise)
     _check_size(work, shots, len(program.shown))
     simulator = Simulator(work.resource, work.settings.get(METHOD) or METHODS[0], work.limits)
     outcomes: Counter[str] = Counter()

@@ -29,7 +29,7 @@ from qrmi_core import (
     Work,
 )
 from qrmi_qiskit.felis.engine import FelisSimulator
-from qrmi_qiskit.felis.instructions import FUNCTIONS
+from qrmi_qiskit.felis.instructions import INSTRUCTIONS
 from qrmi_qiskit.felis.worker import run
 
 ALPHA = 1e-4
@@ -329,7 +329,7 @@ def test_the_target_is_an_entry_of_the_vendors_list() -> None:
     assert "__quantum__qis__delay__body:void (double, %Qubit*)" in signatures
     form = re.compile(r"__quantum__qis__\w+__(body|adj):(void|i1) \((?:[^(),]+(?:, [^(),]+)*)?\)")
     assert all(form.fullmatch(signature) for signature in signatures)
-    assert {signature.split(":")[0] for signature in signatures} <= FUNCTIONS.keys()
+    assert {signature.split(":")[0] for signature in signatures} == INSTRUCTIONS.keys()
 
 
 def test_finding_the_engine_loads_no_framework() -> None:

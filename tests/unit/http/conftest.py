@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +22,8 @@ from qrmi_core.gateway.faults import Faults
 def serve() -> Iterator[Callable[..., Server]]:
     started: list[Server] = []
 
-    def start(*routes: web.RouteDef, faults: Faults | None = None) -> Server:
-        started.append(Server(list(routes), faults))
+    def start(*routes: web.RouteDef, faults: Faults | None = None, tls: ssl.SSLContext | None = None) -> Server:
+        started.append(Server(list(routes), faults, tls))
         return started[-1]
 
     yield start

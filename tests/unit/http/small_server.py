@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 
 from aiohttp import web
@@ -14,9 +15,12 @@ from qrmi_core.gateway.faults import Faults
 class Server:
     """Routes of a test on a free port, with the faults that it asks for."""
 
-    def __init__(self, routes: list[web.RouteDef], faults: Faults | None = None) -> None:
+    def __init__(
+        self, routes: list[web.RouteDef], faults: Faults | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.faults = faults or Faults()
         self.url = ""
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stopping = asyncio.Event()
@@ -29,8 +33,9 @@ class Server:
         app.add_routes(routes)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = "http://127.0.0.1:{1}".format(*runner.addresses[0])
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        scheme = "https" if self._tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
         self._ready.set()
         await self._stopping.wait()
         await runner.cleanup()

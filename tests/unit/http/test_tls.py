@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates and proxies: whom a resource trusts, who it says it is, and which way its requests go."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import ClientSession, web
+from small_server import Server
+
+from qrmi_core import ResourceUnavailable, VendorUnreachable
+from qrmi_core.http import HttpClient
+from qrmi_core.http_settings import http_settings
+
+Serve = Callable[..., Server]
+
+
+async def hello(_request: web.Request) -> web.Response:
+    return web.json_response({"hello": "world"})
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[trustme.CA, Path]:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return ca, tmp_path / "ca.pem"
+
+
+def server_tls(ca: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert(name).configure_cert(context)
+    return context
+
+
+def client(url: str, **variables: str) -> HttpClient:
+    settings = http_settings("qpu", {"QRMI_HTTP_DEADLINE": "2", **variables})
+    return HttpClient(url, settings, resource="qpu")
+
+
+def test_an_unknown_authority_is_named_by_a_variable(serve: Serve, authority: tuple[trustme.CA, Path]) -> None:
+    ca, file = authority
+    url = serve(web.get("/x", hello), web.post("/x", hello), tls=server_tls(ca)).url
+    for call in (lambda: client(url).get("/x"), lambda: client(url).submit("/x", body={})):
+        with pytest.raises(VendorUnreachable, match=r"no safe connection .*certificate.*QRMI_HTTP_CA_FILE of qpu"):
+            call()
+    assert client(url, QRMI_HTTP_CA_FILE=str(file)).get_json("/x") == {"hello": "world"}
+
+
+def test_a_certificate_for_another_host_is_refused(serve: Serve, authority: tuple[trustme.CA, Path]) -> None:
+    ca, file = authority
+    url = serve(web.get("/x", hello), tls=server_tls(ca, "qpu.example")).url
+    with pytest.raises(VendorUnreachable, match=r"no safe connection .*(mismatch|doesn't match|not valid for)"):
+        client(url, QRMI_HTTP_CA_FILE=str(file)).get("/x")
+
+
+def test_a_server_that_asks_for_a_certificate_gets_it(
+    serve: Serve, authority: tuple[trustme.CA, Path], tmp_path: Path
+) -> None:
+    ca, file = authority
+    tls = server_tls(ca)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    ca.configure_trust(tls)
+    url = serve(web.get("/x", hello), tls=tls).url
+    with pytest.raises(VendorUnreachable, match=r"certificate|did not arrive"):
+        client(url, QRMI_HTTP_CA_FILE=str(file)).get("/x")
+    own = ca.issue_cert("user@site.example")
+    own.private_key_pem.write_to_path(tmp_path / "key.pem")
+    own.cert_chain_pems[0].write_to_path(tmp_path / "own.pem")
+    files = {"QRMI_HTTP_CERTIFICATE_FILE": str(tmp_path / "own.pem"), "QRMI_HTTP_KEY_FILE": str(tmp_path / "key.pem")}
+    assert client(url, QRMI_HTTP_CA_FILE=str(file), **files).get_json("/x") == {"hello": "world"}
+
+
+def test_a_file_that_is_not_there_is_told_at_once() -> None:
+    with pytest.raises(ResourceUnavailable, match=r"QRMI_HTTP_CA_FILE of qpu: there is no file /nowhere/ca.pem"):
+        http_settings("qpu", {"QRMI_HTTP_CA_FILE": "/nowhere/ca.pem"})
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
+def test_a_time_out_that_is_none(text: str) -> None:
+    with pytest.raises(ResourceUnavailable, match=f"QRMI_HTTP_READ_TIMEOUT of qpu is '{text}': a positive number"):
+        http_settings("qpu", {"QRMI_HTTP_READ_TIMEOUT": text})
+
+
+def test_requests_go_through_the_proxy_that_is_named(serve: Serve) -> None:
+    behind = serve(web.get("/x", hello))
+    seen: list[str] = []
+
+    async def forward(request: web.Request) -> web.Response:
+        seen.append(str(request.url))
+        async with ClientSession() as session, session.get(behind.url + "/x") as answer:
+            return web.json_response(await answer.json())
+
+    proxy = serve(web.get("/{path:.*}", forward))
+    asked = client("http://qpu.example", QRMI_HTTP_PROXY=proxy.url)
+    assert asked.get_json("/x") == {"hello": "world"}
+    assert seen == ["http://qpu.example/x"]
+
+
+def test_a_proxy_that_is_down_is_named_as_such() -> None:
+    asked = client("http://qpu.example", QRMI_HTTP_PROXY="http://user:s3cret@127.0.0.1:9")
+    with pytest.raises(VendorUnreachable, match=r"the proxy for http://qpu.example/x cannot be used") as raised:
+        asked.get("/x")
+    assert "s3cret" not in str(raised.value)

@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -m venv --without-pip .venv/upstream
 	@echo "$(CURDIR)/$$(cd .venv && echo lib/python3.*/site-packages | sed 's|^|.venv/|')" > "$$(echo .venv/upstream/lib/python3.*/site-packages)/beside.pth"
 	@$(BIN)/python -m pip --python .venv/upstream/bin/python install --quiet --no-deps "qrmi==$(UPSTREAM)"
+	@$(BIN)/python tests/vendors/munge_daemon.py
 	@touch $@
 
 demo: $(STAMP)

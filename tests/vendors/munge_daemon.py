@@ -131,3 +131,7 @@ def _run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(
         command, cwd=directory, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=100, check=False
     )
+
+
+if __name__ == "__main__":
+    libraries()

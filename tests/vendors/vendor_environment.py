@@ -28,3 +28,8 @@ def python_with(requirement: str) -> Path:
             subprocess.run(command, check=True, timeout=INSTALLATION)
             done.touch()
     return python
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        python_with(wanted)

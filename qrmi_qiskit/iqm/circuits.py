@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -160,9 +161,10 @@ def register_bits(measurements: Mapping[str, Any], registers: Sequence[Register]
         ResultError: the measurements are not of the form that IQM's servers promise.
     """
     try:
-        columns = {key: np.asarray(shots, dtype=np.uint8)[:, 0] != 0 for key, shots in measurements.items()}
-        (shots,) = {len(column) for column in columns.values()}
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        columns = {key: np.fromiter(chain.from_iterable(rows), np.uint8) != 0 for key, rows in measurements.items()}
+        # A measurement of Qiskit's is of one qubit, so its rows have one bit each.
+        (shots,) = {len(column) for column in columns.values()} | {len(rows) for rows in measurements.values()}
+    except (TypeError, ValueError, OverflowError) as error:
         raise ResultError(f"the measurements are no rows of bits of equal number: {error}", transient=True) from error
     found = {}
     for number, register in enumerate(registers):

@@ -266,7 +266,18 @@ def test_a_circuit_that_does_not_fit_is_refused_before_it_is_sent(backend: QRMIB
 
 @pytest.mark.parametrize(
     "data",
-    [b"{", b"[]", b"{}", b'{"measurements": null}', b'{"measurements": [{}]}', b'{"measurements": [{"a_1_0_0": [0]}]}'],
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"measurements": null}',
+        b'{"measurements": [{}]}',
+        b'{"measurements": [{"a_1_0_0": [0]}]}',
+        b'{"measurements": [{"a_1_0_0": [[0, 1]]}]}',
+        b'{"measurements": [{"a_1_0_0": [[999]]}]}',
+        b'{"measurements": [{"a_1_0_0": [[0]], "b_1_1_0": [[0], [1]]}]}',
+        b'{"measurements": [{"a_1_0_0": null}]}',
+    ],
 )
 def test_a_damaged_result_is_told(backend: QRMIBackend, data: bytes) -> None:
     with pytest.raises(ResultError):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -16,6 +17,7 @@ from felis_case import CASE
 from qiskit import QuantumCircuit, qasm2, qpy
 from qiskit.primitives import StatevectorSampler
 from random_programs import agree, random_circuit
+from scipy.stats import binomtest
 from vendor_environment import python_with
 from vendor_site import Site
 
@@ -105,6 +107,16 @@ def test_cancelling_on_our_server(provider: Path) -> None:
         told = on(running, provider, do="cancel")["cancelled"]
     assert told.pop("before") in {"QUEUED", "VALIDATING", "RUNNING"}
     assert told == {"after": "CANCELLED", "is": True, "again": 409, "success": False}
+
+
+def test_noisy_cats_on_our_server(provider: Path) -> None:
+    """The parameters of the target are options of its backend."""
+    photons = random.SystemRandom().uniform(2.0, 20.0)
+    with CASE.start(engine="felis_cats") as running:
+        flips = on(running, provider, do="cats", photons=photons, shots=SHOTS)["cats"].get("1", 0)
+    # Four steps of 1 us at photons x 1000/s, and what a CX does to its control.
+    expected = (1 - math.exp(-2 * photons * 1e3 * 4e-6) * (1 - 2 * math.pi**2 / (64 * photons))) / 2
+    assert binomtest(flips, SHOTS, expected).pvalue > ALPHA, f"{photons} photons: {flips} flips"
 
 
 @pytest.mark.parametrize("form", ["qpy", "qasm"])

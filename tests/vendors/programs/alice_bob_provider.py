@@ -62,6 +62,17 @@ def cancelled(backend):
     }
 
 
+def cats(backend, photons, shots):
+    """Two cats in the state + and a CX, transpiled for the gates that cats have."""
+    circuit = QuantumCircuit(2, 1)
+    circuit.initialize("+", 0)
+    circuit.initialize("+", 1)
+    circuit.cx(0, 1)
+    circuit.measure_x(0, 0)
+    job = backend.run(transpile(circuit, backend), shots=shots, average_nb_photons=photons)
+    return job.result(wait=WAIT).get_counts()
+
+
 def refused(url):
     try:
         AliceBobRemoteProvider("bm9ib2R5OndpdGhvdXQ=", url=url)
@@ -77,6 +88,8 @@ def main():
     told = {"backends": [found.name for found in provider.backends()], "refused": refused(asked["url"])}
     if asked["do"] == "cancel":
         told["cancelled"] = cancelled(backend)
+    elif asked["do"] == "cats":
+        told["cats"] = cats(backend, asked["photons"], asked["shots"])
     else:
         told["sampled"] = sampled(backend, asked["circuit"], asked["shots"])
         told["axes"] = axes(backend)

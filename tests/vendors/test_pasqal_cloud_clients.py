@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -341,7 +342,7 @@ class TestOurConnection(Both):
                 server.emulator.dialect._batches[running.batch_id].task
             )
         ):
-            pass
+            threading.Event().wait(0.05)
         results = running.results
         assert [result.final_bitstrings for result in results] == [{str(turn % 2): 10 + turn} for turn in range(10)]
         assert counters.requests["POST /core-fast/api/v1/batches"] == batches + 1

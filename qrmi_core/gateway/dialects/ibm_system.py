@@ -32,6 +32,7 @@ LANES = 10
 KINDS = ("input", "results", "logs")
 LEVELS = ("critical", "error", "warning", "info", "debug")
 PROGRAMS = ("sampler", "estimator")
+STORAGES = ("s3_compatible", "ibmcloud_cos")
 KEYS = frozenset({"id", "backend", "program_id", "log_level", "timeout_secs", "storage"})
 LOOK = 5.0
 
@@ -318,8 +319,8 @@ def _checked_job(body: Any) -> dict[str, Any]:
         raise Refused(400, f"storage has not the keys {', '.join(KINDS)}")
     for kind in KINDS:
         place = storage[kind]
-        if not isinstance(place, dict) or place.get("type") not in {"s3_compatible", "ibmcloud_cos"}:
-            raise Refused(400, f"storage.{kind}.type is not s3_compatible or ibmcloud_cos")
+        if not isinstance(place, dict) or place.get("type") not in STORAGES:
+            raise Refused(400, f"storage.{kind}.type is none of {', '.join(STORAGES)}")
         if not str(place.get("presigned_url", "")).startswith(("http://", "https://")):
             raise Refused(400, f"storage.{kind}.presigned_url is no URL")
     return body

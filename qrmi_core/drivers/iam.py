@@ -68,4 +68,5 @@ def _life(seconds: object, token: str) -> float | None:
 
 def _told(response: Response) -> Told:
     body = response.json()
-    return Told(message=body.get("errorDetails") or body["errorMessage"], code=body.get("errorCode"))
+    messages = dict.fromkeys(filter(None, (body.get("errorMessage"), body.get("errorDetails"))))
+    return Told(message="; ".join(messages) or None, code=body.get("errorCode"))

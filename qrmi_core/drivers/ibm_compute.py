@@ -72,17 +72,8 @@ class IBMQuantumComputeService(VendorResource):
 
     def __init__(self, name: str, values: Mapping[str, str], context: JobContext) -> None:
         super().__init__(name, values, context)
-        of = {variable: values.get(f"{self.prefix}_{variable}") or "" for variable in ("SESSION_MODE", "SESSION_ID")}
-        mode = (of["SESSION_MODE"] or MODES[0]).lower()
-        if mode not in MODES:
-            raise ResourceUnavailable(
-                f"{self.prefix}_SESSION_MODE of {name} is {mode!r}: one of {', '.join(MODES)} was expected",
-                resource=name,
-            )
-        limit = context.timeout_seconds
-        longest = number(name, values, f"{self.prefix}_SESSION_MAX_TTL", LONGEST_SESSION)
-        max_ttl = longest if limit is None else min(limit + AFTER_THE_JOB, longest)
-        self.limit = number(name, values, f"{self.prefix}_TIMEOUT_SECONDS", 0) or limit or None
+        own = number(name, values, f"{self.prefix}_TIMEOUT_SECONDS", 0)
+        self.limit = own or context.timeout_seconds or None
         self._api = HttpClient(
             values[f"{self.prefix}_ENDPOINT"],
             self.http,
@@ -93,23 +84,39 @@ class IBMQuantumComputeService(VendorResource):
             credentials=f"{self.prefix}_IAM_APIKEY and {self.prefix}_SERVICE_CRN of {name}",
             told=ibm_told,
         )
-        self._sessions = None
-        if mode != "none":
-            known = of["SESSION_ID"] or context.acquisition_token or None
-            self._sessions = Sessions(
-                self._api,
-                name,
-                {"max_ttl": max_ttl, "mode": mode, "backend": self.device, "backend_name": self.device},
-                known,
-                advice=f"Where the account's plan has no sessions, set {self.prefix}_SESSION_MODE of {name} to none",
+        self._sessions = self._make_sessions()
+        if self._sessions and not values.get(MIN_POLL):
+            self.min_poll = SESSION_POLL
+
+    def _make_sessions(self) -> Sessions | None:
+        """The sessions that tasks run in, None where each task is to queue by itself."""
+        variable = f"{self.prefix}_SESSION_MODE"
+        mode = (self.values.get(variable) or MODES[0]).lower()
+        if mode not in MODES:
+            raise ResourceUnavailable(
+                f"{variable} of {self.name} is {mode!r}: one of {', '.join(MODES)} was expected", resource=self.name
             )
-            if not values.get(MIN_POLL):
-                self.min_poll = SESSION_POLL
+        limit = self.context.timeout_seconds
+        longest = number(self.name, self.values, f"{self.prefix}_SESSION_MAX_TTL", LONGEST_SESSION)
+        if mode == "none":
+            return None
+        return Sessions(
+            self._api,
+            self.name,
+            {
+                "max_ttl": longest if limit is None else min(limit + AFTER_THE_JOB, longest),
+                "mode": mode,
+                "backend": self.device,
+                "backend_name": self.device,
+            },
+            self.values.get(f"{self.prefix}_SESSION_ID") or self.context.acquisition_token or None,
+            advice=f"Where the account's plan has no sessions, set {variable} of {self.name} to none",
+        )
 
     def status(self) -> ResourceStatus:
         document = self._about_device("status", self._api.get_json)
         word = str(document.get("status") or "").lower()
-        online = bool(document.get("state")) and word not in {"offline", "paused"}
+        online = bool(document.get("state", True)) and word not in {"offline", "paused"}
         stopped = ResourceStatusCode.PAUSED if word == "paused" else ResourceStatusCode.OFFLINE
         return ResourceStatus(
             ResourceStatusCode.ONLINE if online else stopped,

@@ -234,6 +234,15 @@ def test_cancelling(site: Site) -> None:
         resource.task("../backends")
 
 
+def test_a_task_that_is_told_as_running_is_told_as_cancelled(site: Site) -> None:
+    CLOCK.seconds = 60.0
+    task = qpu(site).submit(CASE.payload(1))
+    ended_at_the_server(site, task)
+    assert task.status() is TaskStatus.RUNNING
+    task.cancel()
+    assert task.wait(30).status is TaskStatus.CANCELLED
+
+
 def test_cancelling_what_has_ended_changes_nothing(site: Site) -> None:
     task = qpu(site).submit(CASE.payload(4))
     task.wait(60)

@@ -59,8 +59,7 @@ class Warden(Dialect):
     engine: ClassVar[str] = "pulser_analog"
     optional: ClassVar[frozenset[str]] = frozenset({"cancel", "logs"})
     hint: ClassVar[str] = (
-        "programs need libmunge and a munged with the key of this server's; who runs the server may open sessions as root "
-        "may"
+        "programs need libmunge and a munged with the same key as this server's; its user may open sessions as root may"
     )
 
     def __init__(self, device: Device, options: DialectOptions) -> None:

@@ -405,6 +405,13 @@ def test_the_name_tells_the_alias(serve: Callable[..., Server], name: str, alias
     assert running.faults.counters.requests["GET /api/v1/quantum-computers"] == 1
 
 
+def test_a_resource_of_the_computers_name_needs_no_device(server: Site) -> None:
+    block = {name: value for name, value in server.environment.items() if name != "QRMI_DEVICE"}
+    resource = IQMServerDriver.from_environment("iqm_crystal", block, JobContext())
+    assert resource.submit(FLIPPED).wait(PATIENCE).status is TaskStatus.COMPLETED
+    assert resource.alias == "iqm:crystal"
+
+
 def test_a_name_that_no_computer_has(serve: Callable[..., Server]) -> None:
     running = serve(listing("emerald", "garnet"))
     with pytest.raises(

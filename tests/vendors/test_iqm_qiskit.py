@@ -79,13 +79,13 @@ def test_the_gate_of_iqm_is_the_gate_of_qiskit(seed: int) -> None:
 
 
 def test_random_circuits_with_several_registers(backend: QRMIBackend, seed: int) -> None:
-    circuits = [two_registers(seed + number) for number in range(4)]
+    circuits = [two_registers(seed + number) for number in range(2)]
     job = SamplerV2(backend).run([transpiled(circuit, backend) for circuit in circuits], shots=SHOTS)
     for circuit, result in zip(circuits, job.result(60), strict=True):
         assert list(result.data) == ["left", "right"]
         assert (result.data.left.num_bits, result.data.right.num_bits) == tuple(one.size for one in circuit.cregs)
         exact = {word.replace(" ", ""): p for word, p in branch_probabilities(circuit).items()}
-        assert chi_square_p(result.join_data().get_counts(), exact) > ALPHA / 4, f"seed {seed}"
+        assert chi_square_p(result.join_data().get_counts(), exact) > ALPHA / 2, f"seed {seed}"
 
 
 def test_arrays_of_values(backend: QRMIBackend, seed: int) -> None:
@@ -333,8 +333,8 @@ def test_a_target_that_is_malformed_is_told() -> None:
 
 def test_the_provider_lists_it_with_the_others() -> None:
     provider = QRMIProvider()
-    assert "iqm_crystal" in {backend.name for backend in provider.backends(simulator=True, min_num_qubits=20)}
-    assert provider.backends("iqm_crystal", n_qubits=20)
+    assert {"iqm_crystal", "aer_ideal"} <= {backend.name for backend in provider.backends()}
+    assert provider.backends("iqm_crystal", n_qubits=20, simulator=True, min_num_qubits=20, operational=True)
     assert QRMIService().resource("iqm_crystal").takes == (IQMServer,)
 
 

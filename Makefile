@@ -43,6 +43,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/foundation.py
+	$(BIN)/python tests/benchmarks/vendors.py
 
 clean:
 	rm -rf .venv build dist *.egg-info *.png .hypothesis .mypy_cache .pytest_cache .ruff_cache

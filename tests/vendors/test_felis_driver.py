@@ -302,6 +302,16 @@ class TestLostAnswers:
         assert not emulator.faults.next_faults
         assert emulator.device.runs == before + 1
 
+    def test_an_empty_job_that_a_lost_answer_left_is_no_task(self) -> None:
+        with CASE.start() as running:
+            resource = running.resource(QRMI_MIN_POLL="0")
+            running.emulator.faults.next_faults.append((CREATE, "reset_after"))
+            task = resource.submit(CASE.payload(4))
+            assert len(jobs(running)) == 2
+            assert resource.task_ids() == [task.id]
+            CASE.verify(task.result(SECONDS).data, 4)
+            assert running.emulator.device.runs == 1
+
     def test_an_upload_that_is_silent_is_looked_up_and_sent_again(self, server: Site) -> None:
         emulator = server.emulator
         before = emulator.device.runs

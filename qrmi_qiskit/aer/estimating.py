@@ -15,11 +15,9 @@ from qrmi_core import LimitExceeded
 from qrmi_qiskit.aer.backend import Backends
 from qrmi_qiskit.aer.compaction import compact
 from qrmi_qiskit.aer.seeds import aer_seed
+from qrmi_qiskit.observables import in_paulis
 
 __all__ = ["estimate"]
-
-_PAULIS = frozenset("XYZ")
-_MAX_TERMS = 100_000
 
 
 def estimate(backends: Backends, pub: EstimatorPub, seed: np.random.SeedSequence) -> PubResult:
@@ -34,7 +32,7 @@ def estimate(backends: Backends, pub: EstimatorPub, seed: np.random.SeedSequence
     """
     _check_precision(backends, pub.precision)
     observables = pub.observables.sparse_observables_array()
-    paulis = [_in_paulis(observable) for observable in observables.reshape(-1)]
+    paulis = [in_paulis(observable) for observable in observables.reshape(-1)]
     compacted = compact(pub.circuit, {qubit for terms in paulis for _, qubits, _ in terms for qubit in qubits})
     backend = backends.backend(compacted, all_single=True)
     index = {qubit: i for i, qubit in enumerate(compacted.qubits)}
@@ -64,14 +62,3 @@ def _check_precision(backends: Backends, precision: float) -> None:
             f"a precision of {precision:g} takes {shots} shots and {backends.simulator.resource} allows {most}: "
             f"ask for at least {most**-0.5:.2g}, or raise QRMI_ENGINE_MAX_SHOTS"
         )
-
-
-def _in_paulis(observable: SparseObservable) -> list[tuple[str, list[int], float]]:
-    """The terms of an observable as (letters, qubits, coefficient), its projectors expanded into Paulis."""
-    terms = observable.to_sparse_list()
-    size = sum(2 ** sum(letter not in _PAULIS for letter in letters) for letters, _, _ in terms)
-    if size > _MAX_TERMS:
-        raise LimitExceeded(f"an observable has {size} terms in Paulis, and {_MAX_TERMS} are allowed")
-    if size > len(terms):
-        terms = observable.as_paulis().simplify().to_sparse_list()
-    return [(letters, list(qubits), float(np.real(coefficient))) for letters, qubits, coefficient in terms]

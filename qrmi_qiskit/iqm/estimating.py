@@ -15,7 +15,9 @@ import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.primitives import BackendEstimatorV2, PrimitiveResult, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import BackendV2, Options
+from qiskit.quantum_info import SparseObservable
 from qiskit.result import Result
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 from qiskit.transpiler import Target
@@ -23,6 +25,7 @@ from qiskit.transpiler import Target
 from qrmi_core import ResultError
 from qrmi_qiskit.circuit_job import with_plain_registers
 from qrmi_qiskit.iqm.circuits import register_bits, registers_of
+from qrmi_qiskit.observables import in_paulis
 
 __all__ = ["estimated", "measurement_circuits"]
 
@@ -31,7 +34,7 @@ def measurement_circuits(pubs: Sequence[EstimatorPub], target: Target) -> list[Q
     """The circuits whose counts give the pubs' expectation values."""
     device = _Asked(target)
     try:
-        BackendEstimatorV2(backend=device).run(pubs).result()
+        BackendEstimatorV2(backend=device).run(_of_paulis(pubs)).result()
     except _Stopped:
         return [with_plain_registers(circuit) for circuit in device.circuits]
     raise AssertionError("an estimator that runs no circuit")
@@ -45,7 +48,20 @@ def estimated(
     Raises:
         ResultError: they are of other circuits.
     """
-    return BackendEstimatorV2(backend=_Answering(target, measured)).run(pubs).result()
+    return BackendEstimatorV2(backend=_Answering(target, measured)).run(_of_paulis(pubs)).result()
+
+
+def _of_paulis(pubs: Sequence[EstimatorPub]) -> list[EstimatorPub]:
+    """The pubs with observables that BackendEstimatorV2 takes, which knows no projectors."""
+    return [EstimatorPub(pub.circuit, _in_paulis(pub.observables), pub.parameter_values, pub.precision) for pub in pubs]
+
+
+def _in_paulis(observables: ObservablesArray) -> ObservablesArray:
+    written = observables.sparse_observables_array()
+    sums = np.empty(written.size, dtype=object)
+    for index, observable in enumerate(written.reshape(-1)):
+        sums[index] = SparseObservable.from_sparse_list(in_paulis(observable), num_qubits=observables.num_qubits)
+    return ObservablesArray(sums.reshape(observables.shape))
 
 
 class _Device(BackendV2):  # type: ignore[misc]

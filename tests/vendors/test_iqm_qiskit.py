@@ -17,7 +17,7 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.classical import expr
 from qiskit.circuit.library import RGate
 from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2, StatevectorEstimator
-from qiskit.quantum_info import Operator, SparsePauliOp, Statevector
+from qiskit.quantum_info import Operator, SparseObservable, SparsePauliOp, Statevector
 from random_programs import (
     add_gates,
     branch_probabilities,
@@ -140,6 +140,16 @@ def test_expectation_values(backend: QRMIBackend, seed: int) -> None:
     assert result.metadata["shots"] == 2500
     with pytest.raises(UnsupportedFunction, match="in the process that submitted it only"):
         IQMLanguage().result(job._task.result().data, "estimator", None, backend)
+
+
+def test_projectors_are_observables_too(backend: QRMIBackend) -> None:
+    circuit = QuantumCircuit(3)
+    circuit.h(0)
+    circuit.x(1)
+    isa = transpiled(circuit, backend)
+    observables = [SparseObservable(label).apply_layout(isa.layout) for label in ("I1+", "II0", "0-I")]
+    evs = EstimatorV2(backend).run([(isa, observables)], precision=0.02).result(60)[0].data.evs
+    assert np.allclose(evs, [1.0, 0.5, 0.5], atol=0.1)
 
 
 def test_backend_run_and_the_primitives_of_qiskit_over_it(backend: QRMIBackend, seed: int) -> None:

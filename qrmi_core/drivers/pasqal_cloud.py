@@ -156,7 +156,7 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def task_output(self, task_id: str) -> bytes:
         """The result of its job; of several jobs ``{"jobs": [{"id", "status", "reason", "result"}, ...]}``."""
-        jobs = self._know(task_id).ended or self.batch_jobs(task_id)
+        jobs = self.batch_jobs(task_id)
         if len(jobs) == 1:
             return json.dumps(self._output(task_id, jobs[0].id)).encode()
         told = []
@@ -167,7 +167,13 @@ class PasqalCloud(VendorResource, BatchResource):
         return json.dumps({"jobs": told}).encode()
 
     def batch_jobs(self, batch_id: str) -> tuple[TaskInfo, ...]:
-        return tuple(job_info(job) for job in self._jobs(batch_id))
+        known = self._know(batch_id)
+        if known.ended:
+            return known.ended
+        jobs = tuple(job_info(job) for job in self._jobs(batch_id))
+        if known.closed and all(info.status.is_final for info in jobs):
+            known.ended = jobs
+        return jobs
 
     def batch_is_open(self, batch_id: str) -> bool:
         known = self._know(batch_id)

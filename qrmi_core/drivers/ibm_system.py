@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import time
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -30,6 +31,7 @@ from qrmi_core.drivers.s3 import S3_VARIABLES, Bucket, missing_s3_variables
 from qrmi_core.drivers.vendor import VENDOR_VARIABLES, VendorResource, about_task, expect, new_id, seconds_since_epoch
 from qrmi_core.errors import (
     QRMIError,
+    QRMIWarning,
     ResourceNotFound,
     ResourceUnavailable,
     SubmissionUncertain,
@@ -217,6 +219,9 @@ class IBMQuantumSystem(VendorResource):
         self.refuse_other_kinds(payload)
         primitive = cast("QiskitPrimitive", payload)
         check_program(primitive, self.name, PROGRAMS)
+        if primitive.tags or primitive.private:
+            text = f"{self.name} knows neither tags nor private tasks: what was set of them has no effect"
+            warnings.warn(text, QRMIWarning, stacklevel=3)
         task_id = new_id()
         if self._acquisition is not None:
             task_id = _mark(self._acquisition) + task_id[MARK:]

@@ -23,6 +23,7 @@ import boto3
 from aiohttp import web
 from moto.server import ThreadedMotoServer
 
+from qrmi_core import polling
 from qrmi_core.gateway.faults import Faults
 
 __all__ = ["REGION", "S3Site", "s3_site"]
@@ -32,6 +33,7 @@ ACCESS_KEY, SECRET_KEY, REGION = "AKIDEXAMPLE", "a secret of the storage", "eu-d
 KNOWN_TO_MOTO = {
     "Authorization": f"AWS4-HMAC-SHA256 Credential=x/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=0"
 }
+CLOSING = 0.05
 HOP = frozenset(
     {"authorization", "connection", "content-encoding", "content-length", "host", "keep-alive", "transfer-encoding"}
 )
@@ -112,6 +114,7 @@ class _Proxy:
             self._ready.set()
             await self._stopping.wait()
             await runner.cleanup()
+            await polling.pause_async(CLOSING)  # connections that were broken off are closed in the loop's next turns
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))

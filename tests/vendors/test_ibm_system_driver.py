@@ -29,6 +29,7 @@ from qrmi_core import (
     QiskitPrimitive,
     QRMIError,
     QRMIService,
+    QRMIWarning,
     ResourceNotFound,
     ResourceStatusCode,
     ResourceUnavailable,
@@ -277,6 +278,19 @@ def test_a_retry_after_beyond_the_deadline_is_an_error_at_once(site: SystemSite)
     with pytest.raises(VendorError, match="has no free lane, also after waiting 300 s"):
         qpu(site).submit(CASE.payload(0))
     assert site.emulator.counters.requests["POST /v1/jobs"] == sent + 1
+
+
+def test_who_gives_up_waiting_leaves_nothing(site: SystemSite) -> None:
+    class Interrupted(IBMQuantumSystem):
+        def _free_lanes(self) -> None:
+            raise KeyboardInterrupt
+
+    site.emulator.dialect.reserved = True
+    before = inputs(site)
+    with pytest.raises(KeyboardInterrupt):
+        site.resource(Interrupted, CASE.context).submit(CASE.payload(0))
+    tidied()
+    assert inputs(site) <= before
 
 
 @pytest.mark.parametrize("counts_ended_jobs", [False, True])
@@ -650,6 +664,20 @@ def test_payloads_of_others(site: SystemSite, payload: Any, text: str) -> None:
     assert inputs(site) <= before
 
 
+def test_what_has_no_effect_is_said(site: SystemSite) -> None:
+    with pytest.warns(QRMIWarning, match="knows neither tags nor private tasks"):
+        qpu(site).submit(dataclasses.replace(CASE.payload(0), tags=("mine",)))
+
+
+def test_a_token_that_is_refused_is_fetched_anew(site: SystemSite) -> None:
+    resource = qpu(site)
+    resource.status()
+    tokens = site.emulator.counters.requests["POST /identity/token"]
+    site.emulator.dialect._iam._signing = b"another key, so that no token from before is good"
+    CASE.verify(resource.submit(CASE.payload(15)).result(timeout=60).data, 15)
+    assert site.emulator.counters.requests["POST /identity/token"] == tokens + 1
+
+
 def test_a_choice_that_is_none(site: SystemSite) -> None:
     with pytest.raises(ResourceUnavailable, match="QRMI_IBM_QS_KEEP of qpu is 'maybe': yes or no was expected"):
         qpu(site, QRMI_IBM_QS_KEEP="maybe")
@@ -675,6 +703,7 @@ def test_a_storage_with_a_certificate_of_the_site(tmp_path: Path) -> None:
         bucket.put("key", b"data")
         assert bucket.get("key") == b"data"
         assert bucket.get("another key") is None
+        bucket._http.close()  # a TLS server waits for its client's goodbye
 
 
 def test_a_proxy_on_the_way_to_the_storage(site: SystemSite) -> None:

@@ -14,6 +14,8 @@ TRIES = 15
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 SECONDS = 60.0
+LARGEST = 256 * 2**20
+PIECE = 2**16
 RETRIED = frozenset({429, 500, 502, 503, 504})
 
 
@@ -58,8 +60,10 @@ class Presigned:
         problem = ""
         for attempt in range(TRIES):
             try:
-                async with self._session.request(method, URL(url, encoded=True), data=data) as answer:
-                    body = await answer.read()
+                async with self._session.request(
+                    method, URL(url, encoded=True), data=data, allow_redirects=False
+                ) as answer:
+                    body = await _limited(answer)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 problem = type(error).__name__
                 if isinstance(error, ValueError):
@@ -72,3 +76,17 @@ class Presigned:
                     break
             await polling.pause_async(min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE))
         raise TransferFailed(f"{method} {url.partition('?')[0]}: {problem}")
+
+
+async def _limited(answer: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer.
+
+    Raises:
+        TransferFailed: there is no end to it.
+    """
+    body = bytearray()
+    async for piece in answer.content.iter_chunked(PIECE):
+        body += piece
+        if len(body) > LARGEST:
+            raise TransferFailed(f"{answer.method} {answer.url.with_query(None)}: larger than {LARGEST} bytes")
+    return bytes(body)

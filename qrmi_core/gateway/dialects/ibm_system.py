@@ -35,6 +35,7 @@ PROGRAMS = ("sampler", "estimator")
 STORAGES = ("s3_compatible", "ibmcloud_cos")
 KEYS = frozenset({"id", "backend", "program_id", "log_level", "timeout_secs", "storage"})
 LOOK = 5.0
+ENDING = 5.0
 
 UNAUTHORIZED, NO_BACKEND, DUPLICATE, NO_LANE, RESERVED = "1201", "1216", "1231", "1232", "1233"
 NO_JOB, ENDED, RUNS = "1291", "1306", "1337"
@@ -153,9 +154,9 @@ class QuantumSystem(Dialect):
         await self._storage.open()
 
     async def ended(self) -> None:
-        for job in self.jobs.values():
-            if job.work is not None:
-                job.work.cancel()
+        works = [job.work for job in self.jobs.values() if job.work is not None and job.work.cancel()]
+        if works:
+            await asyncio.wait(works, timeout=ENDING)
         await self._storage.close()
 
     def _for_those_known(self, handler: Handler) -> Handler:

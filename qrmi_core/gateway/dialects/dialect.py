@@ -134,6 +134,8 @@ async def json_body(request: web.Request) -> Any:
     """
     try:
         return json.loads(await request.read())
+    except web.RequestPayloadError as error:
+        raise Refused(400, "the body cannot be unpacked") from error
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is not JSON: {error}") from error
 

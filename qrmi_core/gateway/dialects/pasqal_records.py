@@ -201,4 +201,14 @@ def _checked(body: Any, fields: Mapping[str, type | tuple[type, ...]], what: str
     for name, value in body.items():
         if not isinstance(value, fields[name]):
             raise Refused(400, f"{name} of {what} cannot be {json.dumps(value)[:80]}")
+        if isinstance(value, str) and not value.isascii() and _is_no_text(value):
+            raise Refused(400, f"{name} of {what} is no text that can be written in UTF-8")
     return dict(body)
+
+
+def _is_no_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -21,6 +21,7 @@ from qrmi_core.errors import (
     ResourceNotFound,
     ResourceUnavailable,
 )
+from qrmi_core.http_settings import DEADLINE
 from qrmi_core.names import did_you_mean
 from qrmi_core.resource import JobContext, QuantumResource, ResourceStatusCode
 from qrmi_core.variables import mistakes
@@ -76,6 +77,17 @@ class ListedResource:
         if isinstance(self.made, QRMIError):
             raise self.made
         return self.made
+
+    def hurried(self, seconds: float) -> QuantumResource:
+        """The resource, giving up after so many seconds where its block does not say for how long it is to be tried.
+
+        Raises:
+            QRMIError: it cannot be used, and why.
+        """
+        resource = self.resource
+        if any(variable.name == DEADLINE for variable in resource.variables):
+            return self._make({DEADLINE: f"{seconds:g}", **self._read()})
+        return resource
 
     @property
     def problem(self) -> QRMIError | None:

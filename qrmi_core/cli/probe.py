@@ -16,6 +16,7 @@ from qrmi_core.service import ListedResource
 __all__ = ["Answer", "ask"]
 
 AT_A_TIME = 16
+PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def ask(entries: Sequence[ListedResource]) -> list[Answer]:
 
 def _ask_one(entry: ListedResource) -> Answer:
     try:
-        resource = entry.resource
+        resource = entry.hurried(PATIENCE)
         lacks_packages = isinstance(resource, EngineResource) and bool(resource.missing_packages())
         return Answer(entry, resource.status(), installed=not (lacks_packages and entry.origin == "embedded"))
     except QRMIError as error:

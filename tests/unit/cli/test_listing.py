@@ -181,3 +181,12 @@ def test_a_broken_plug_in_is_wrong(site: Site) -> None:
     done = site.qrmi("check")
     assert done.returncode == 1
     assert re.search(r"wrong +the driver for broken-simulator cannot be loaded", done.stdout)
+
+
+def test_a_server_that_is_not_there_is_not_waited_for(site: Site) -> None:
+    environment = {"QRMI_IQM_ISA_ENDPOINT": "http://127.0.0.1:9", "QRMI_IQM_ISA_TOKEN": "token-1"}
+    resources = {"resources": [{"name": "away", "type": "iqm-server", "environment": environment}]}
+    config = str(site.script(json.dumps(resources), "qrmi_config.json"))
+    done = site.qrmi("status", "away", "--config", config)
+    assert done.returncode == 1
+    assert re.search(r"away: http://127\.0\.0\.1:9/.* cannot be reached: .*Check the address", done.stderr)

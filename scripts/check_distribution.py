@@ -23,13 +23,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"qrmi_core", "qrmi_qiskit", "qrmi_pulser"}
-NEEDS = {"qiskit": {"qrmi_qiskit"}, "pulser": {"qrmi_pulser"}, "emulators": {"qrmi_pulser"}}
+NEEDS = {
+    "qiskit": {"qrmi_qiskit"},
+    "pulser": {"qrmi_pulser"},
+    "emulators": {"qrmi_pulser"},
+    "qiskit-pasqal": {"qrmi_pulser"},
+}
 
 SMOKE = """
 import importlib, importlib.metadata, pkgutil, sys
 
-servers, *packages = sys.argv[1:]
-SERVERS = ("qrmi_core.gateway", "qrmi_core.conformance")
+# Modules for which there are extras of their own, and the package without which they cannot be imported.
+APART = {"qrmi_core.gateway": "aiohttp", "qrmi_core.conformance": "aiohttp", "qrmi_pulser.qiskit_backend": "qiskit"}
+there, *packages = sys.argv[1:]
 for package in packages:
     module = importlib.import_module(package)
     for found in pkgutil.walk_packages(module.__path__, package + ".", onerror=lambda name: None):
@@ -37,8 +43,8 @@ for package in packages:
             try:
                 importlib.import_module(found.name)
             except ModuleNotFoundError as error:
-                # Servers, and what tries drivers through one, need the extra gateway and nothing else.
-                if servers == "with" or error.name != "aiohttp" or not found.name.startswith(SERVERS):
+                lacking = [needs for start, needs in APART.items() if found.name.startswith(start)]
+                if error.name not in lacking or error.name in there.split(","):
                     raise
 for entry in importlib.metadata.distribution("qrmi-providers").entry_points:
     # What knows a framework is asked for only where that framework is.
@@ -101,9 +107,9 @@ def check(extra: str, wheel: Path, directory: Path) -> None:
     requirement = str(wheel) if extra == "bare" else f"{wheel}[{extra}]"
     # Of torch there are builds without the gigabytes for GPUs; pip's configuration says where.
     install(requirement, directory, prefer_uv=extra != "emulators")
-    servers = "with" if extra in {"gateway", "all"} else "without"
+    there = {"gateway": "aiohttp", "all": "aiohttp,qiskit", "qiskit-pasqal": "qiskit"}.get(extra, "-")
     packages = ["qrmi_core", *sorted(NEEDS.get(extra, ()))]
-    run(directory / "bin/python", "-c", SMOKE, servers, *packages, cwd=directory)
+    run(directory / "bin/python", "-c", SMOKE, there, *packages, cwd=directory)
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)
     if "Usage: qrmi" not in answer:
         raise SystemExit(f"`qrmi --help` with the extra {extra} answered:\n{answer}")

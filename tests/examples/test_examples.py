@@ -66,6 +66,14 @@ def test_a_qpu_is_chosen_by_criteria(tmp_path: Path) -> None:
     assert "no QPU is online and meets the criteria (min_qubits=5000)" in text
 
 
+def test_alice_and_bobs_translator_says_what_it_needs(tmp_path: Path) -> None:
+    """Where it is installed, its vendor's tests run it (tests/vendors/test_felis_clients.py)."""
+    command = [sys.executable, str(EXAMPLES / "alice_bob_translate.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "qiskit-alice-bob-provider" in done.stderr or "qiskit_alice_bob_provider" in done.stderr
+
+
 def test_every_example_is_tested_and_has_its_script() -> None:
     tested = set(re.findall(r'"(\w+\.py)"', Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

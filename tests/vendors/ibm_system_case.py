@@ -12,6 +12,7 @@ from s3_proxy import S3Site, s3_site
 from vendor_site import Case, Site, site
 
 from qrmi_core import JobContext, QuantumResource
+from qrmi_core.drivers import ibm_system
 from qrmi_core.drivers.ibm_system import IBMQuantumSystem
 from qrmi_core.gateway.faults import Faults
 
@@ -42,7 +43,10 @@ def start(
     with s3_site(storage_faults) as s3, site(TYPE, engine=engine, faults=faults, **more) as running:
         found = SystemSite(running.emulator, {**running.environment, **s3.environment()}, [s3.faults])
         found.s3 = s3
-        yield found
+        try:
+            yield found
+        finally:
+            ibm_system._later.finish(30)
 
 
 CASE = Case(

@@ -252,7 +252,15 @@ class TestFailures:
         def run(payload: AliceBobFelis) -> subprocess.CompletedProcess[str]:
             document = {"human_qir": payload.human_qir.decode(), "input_params": json.loads(payload.input_params)}
             (tmp_path / "payload.json").write_text(json.dumps(document))
-            command = ["qrmi", "task", "run", "cats", "payload.json", "--config", "config.json"]
+            command = [
+                str(Path(sys.executable).with_name("qrmi")),
+                "task",
+                "run",
+                "cats",
+                "payload.json",
+                "--config",
+                "config.json",
+            ]
             return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
 
         done = run(CASE.payload(6))

@@ -7,13 +7,14 @@ import json
 import subprocess
 
 import pytest
+from cli_site import QRMI
 
 ONE = ["aer_ideal", "--shots", "10", "--check", "waiting"]
 
 
 def conformance(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["qrmi", "conformance", *arguments], input=answer, capture_output=True, text=True, timeout=100, check=False
+        [QRMI, "conformance", *arguments], input=answer, capture_output=True, text=True, timeout=100, check=False
     )
 
 

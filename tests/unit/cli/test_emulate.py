@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cli_site import QRMI
 
 from qrmi_core.polling import wait_until
 
@@ -27,7 +28,7 @@ def emulated(tmp_path: Path, *options: str) -> Iterator[tuple[subprocess.Popen[s
             return False
 
     with config.open("w") as out:
-        process = subprocess.Popen(["qrmi", "emulate", *options], stdout=out, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen([QRMI, "emulate", *options], stdout=out, stderr=subprocess.PIPE, text=True)
     try:
         assert wait_until(complete, timeout=30), process.communicate(timeout=5)
         yield process, config
@@ -41,7 +42,7 @@ def test_its_configuration_reaches_it_and_a_signal_ends_it(tmp_path: Path, numbe
     options = ["--dialect", "alice-bob-felis", "--name", "cat", "--fault", "error=0.2", "--seed", "1"]
     with emulated(tmp_path, *options) as (process, config):
         answer = subprocess.run(
-            ["qrmi", "status", "cat", "--config", str(config), "--json"],
+            [QRMI, "status", "cat", "--config", str(config), "--json"],
             capture_output=True,
             text=True,
             timeout=60,
@@ -67,7 +68,7 @@ def test_its_configuration_reaches_it_and_a_signal_ends_it(tmp_path: Path, numbe
     ],
 )
 def test_what_it_does_not_take(options: list[str], text: str) -> None:
-    done = subprocess.run(["qrmi", "emulate", *options], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([QRMI, "emulate", *options], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert text in done.stderr
     assert "Traceback" not in done.stderr

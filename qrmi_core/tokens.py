@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from qrmi_core.locks import ForkSafeLock
 
 __all__ = ["BearerToken", "Token", "seconds_left"]
 
@@ -26,35 +29,75 @@ class Token:
         return cls(value, None if seconds is None else time.monotonic() + seconds)
 
 
-class BearerToken:
-    """The token of one resource, shared by all threads; at most one of them fetches it at a time.
+@dataclass(eq=False)
+class _Fetch:
+    """A fetch that one thread makes and others may wait for."""
 
-    It is fetched anew when less than a tenth of its life, or ``early`` seconds if that is shorter, is left.
+    process: int = field(default_factory=os.getpid)
+    over: threading.Event = field(default_factory=threading.Event)
+    token: Token | None = None
+    error: BaseException | None = None
+
+
+class BearerToken:
+    """The token of one resource, shared by all threads.
+
+    It is fetched anew when less than a tenth of its life, or ``early`` seconds if that is shorter, is left. One thread
+    fetches it; those that need it meanwhile share its token, or its failure.
     """
 
     def __init__(self, fetch: Callable[[], Token], *, early: float = 60.0) -> None:
         self._fetch = fetch
         self._early = early
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._token: Token | None = None
         self._renew_at: float | None = None
+        self._fetching: _Fetch | None = None
+
+    @property
+    def known(self) -> str | None:
+        """The last token, for texts that must not hold it."""
+        return self._token.value if self._token else None
 
     def current(self) -> Token:
         """A token that is good for a while yet."""
         with self._lock:
-            now = time.monotonic()
-            if self._token is None or (self._renew_at is not None and self._renew_at <= now):
-                self._token = self._fetch()
-                expires = self._token.expires
-                now = time.monotonic()
-                self._renew_at = None if expires is None else expires - min(self._early, max(0.0, expires - now) / 10)
-            return self._token
+            if self._token is not None and (self._renew_at is None or time.monotonic() < self._renew_at):
+                return self._token
+            fetching = self._fetching
+            mine = fetching is None or fetching.process != os.getpid()
+            if fetching is None or mine:
+                fetching = self._fetching = _Fetch()
+        if mine:
+            return self._fetched(fetching)
+        fetching.over.wait()
+        if fetching.token is None:
+            raise fetching.error or RuntimeError("a fetch ends with a token or an error")
+        return fetching.token
+
+    def _fetched(self, fetching: _Fetch) -> Token:
+        try:
+            token = self._fetch()
+        except BaseException as error:
+            fetching.error = error
+            raise
+        else:
+            fetching.token = token
+            left = None if token.expires is None else max(0.0, token.expires - time.monotonic())
+            with self._lock:
+                self._token = token
+                self._renew_at = None if left is None else time.monotonic() + left - min(self._early, left / 10)
+            return token
+        finally:
+            with self._lock:
+                self._fetching = None
+            fetching.over.set()
 
     def reject(self, token: Token) -> None:
         """Forget a token that a server refused, unless another thread has fetched a new one already."""
         with self._lock:
             if self._token is token:
-                self._token = None
+                self._token, self._renew_at = None, 0.0
 
 
 def seconds_left(jwt: str) -> float | None:

@@ -16,8 +16,8 @@ _locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 class ForkSafeLock:
     """Like ``threading.Lock()``, for what is held while a server is asked.
 
-    A process that forks meanwhile (multiprocessing does) leaves a plain lock held for ever in the child, where the thread
-    that would open it does not exist.
+    A process that forks meanwhile (multiprocessing does) leaves a plain lock held for ever in the child, where the
+    thread that would open it does not exist.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,11 @@ def in_child(work: object) -> bool:
 
 
 def fetching(token: BearerToken, started: threading.Event) -> threading.Thread:
-    thread = threading.Thread(target=lambda: pytest.raises(VendorUnreachable, token.current), daemon=True)
+    def ask() -> None:
+        with pytest.raises(VendorUnreachable, match="silence"):
+            token.current()
+
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     assert started.wait(10)
     return thread

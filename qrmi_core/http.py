@@ -15,35 +15,38 @@ import email.utils
 import itertools
 import json
 import logging
-import os
+import math
 import random
-import threading
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, quote_plus, urlencode, urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from urllib.parse import quote, quote_plus, urlencode
 
 from qrmi_core import polling
-from qrmi_core.errors import AuthenticationFailed, QRMIError, ResultError, VendorError, VendorUnreachable
-from qrmi_core.http_settings import CA, CONNECT_TIMEOUT, READ_TIMEOUT, HttpSettings
+from qrmi_core.errors import AuthenticationFailed, ResultError, VendorError, VendorUnreachable
+from qrmi_core.http_settings import HttpSettings
 from qrmi_core.submission import Undecided
-from qrmi_core.tokens import BearerToken, Token
+from qrmi_core.tokens import BearerToken
+from qrmi_core.transport import ExchangeFailed, Transport, without_query
 
 __all__ = ["HttpClient", "Response", "Told"]
 
 _log = logging.getLogger(__name__)
 
-RETRIED = frozenset({429, 500, 502, 503, 504})
+STILL_AT_WORK = frozenset({502, 504, 520, 521, 522, 524})
+"""Answers of what stands in front of a server, which may be at work on the request still."""
+
+RETRIED = frozenset({408, 425, 429, 500, 503, *STILL_AT_WORK})
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
+NO_CONNECTION = 20.0
+"""Seconds for which a server that takes no connection is tried: it restarts, or its address is wrong."""
+
+TELL_AFTER = 5.0
 LONGEST_EXCERPT = 2000
-POOL = 32
+SIGNED = re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=|Bearer\s+)[^&\s\"'<>]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,12 @@ class Told:
     solution: str | None = None
 
 
-class _NotConnected(requests.ConnectionError):
-    """No connection was made, so nothing was sent."""
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    data: bytes | None = field(repr=False)
 
 
 class HttpClient:
@@ -99,6 +106,7 @@ class HttpClient:
         token: BearerToken | None = None,
         secrets: Collection[str] = (),
         credentials: str = "the credentials",
+        address: str = "the address",
         told: Callable[[Response], Told] | None = None,
         also_retried: Collection[int] = (),
     ) -> None:
@@ -113,6 +121,7 @@ class HttpClient:
             token: the bearer token, where the server takes one.
             secrets: values that stand in no text.
             credentials: the variables that hold the credentials, as in "check ...".
+            address: the variable that holds the base, likewise.
             told: reads a vendor's error body.
             also_retried: statuses besides 429 that mean "not now, and nothing was done", such as 423.
         """
@@ -126,9 +135,7 @@ class HttpClient:
         self._credentials = credentials
         self._told = told or (lambda _: Told())
         self._refused_for_now = {429, *also_retried}
-        self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else None
-        self._adapter_lock = threading.Lock()
-        self._adapter_of: tuple[int, HTTPAdapter] | None = None
+        self._transport = Transport(settings, resource, address)
 
     def get(
         self, path: str, *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
@@ -194,34 +201,32 @@ class HttpClient:
             VendorUnreachable: it was never sent.
         """
         request = self._request("POST", path, body=body, data=data, query=query, headers=headers)
-        deadline = time.monotonic() + self.settings.deadline
+        start = time.monotonic()
         for attempt in itertools.count():
             try:
                 response = self._sent(request)
-            except requests.RequestException as error:
-                problem = self._unreachable(request, error)
-                if not _was_never_sent(error):
-                    raise Undecided(problem) from error
-                if not isinstance(error, _NotConnected) or not self._pause(attempt, deadline, None):
-                    raise problem from error
-            else:
-                if _is_success(response):
-                    if json_only and not _is_json(response):
-                        raise Undecided(self._error(response, "its answer is not JSON, perhaps it was cut off"))
-                    return response
-                if response.status >= 500:
-                    raise Undecided(self._error(response))
-                for_now = patient and response.status in self._refused_for_now
-                if not for_now or not self._pause(attempt, deadline, response):
-                    raise self._error(response)
+            except ExchangeFailed as failure:
+                problem = self._unreachable(failure)
+                if failure.sent:
+                    raise Undecided(problem, at_work=failure.silent) from failure
+                if not failure.again or not self._pause(attempt, start, problem, limit=NO_CONNECTION):
+                    raise problem from failure
+                continue
+            if _is_success(response):
+                if json_only and not _is_json(response):
+                    raise Undecided(self._error(response, "its answer is not JSON, perhaps it was cut off"))
+                return response
+            error = self._error(response)
+            if response.status >= 500 or response.status == 408:
+                raise Undecided(error, at_work=response.status in STILL_AT_WORK)
+            for_now = patient and response.status in self._refused_for_now
+            if not for_now or not self._pause(attempt, start, error):
+                raise error
         raise AssertionError("an attempt returns, raises or is followed by another")
 
     def close(self) -> None:
         """Close the kept connections; the next request opens new ones."""
-        with self._adapter_lock:
-            if self._adapter_of is not None:
-                self._adapter_of[1].close()
-                self._adapter_of = None
+        self._transport.close()
 
     def _retried(
         self,
@@ -235,32 +240,42 @@ class HttpClient:
         json_only: bool = False,
     ) -> Response:
         request = self._request(method, path, body=body, data=data, query=query, headers=headers)
-        deadline = time.monotonic() + self.settings.deadline
+        start = time.monotonic()
         for attempt in itertools.count():
             try:
                 response = self._sent(request)
-            except requests.RequestException as error:
-                if not _worth_a_retry(error) or not self._pause(attempt, deadline, None):
-                    raise self._unreachable(request, error) from error
-            else:
-                if _is_success(response):
-                    if not json_only or _is_json(response):
-                        return response
-                    if not self._pause(attempt, deadline, None):
-                        response.json()
-                elif response.status not in RETRIED | self._refused_for_now or not self._pause(
-                    attempt, deadline, response
-                ):
-                    raise self._error(response)
+            except ExchangeFailed as failure:
+                problem = self._unreachable(failure)
+                limit = None if failure.sent else NO_CONNECTION
+                if not failure.again or not self._pause(attempt, start, problem, limit=limit):
+                    raise problem from failure
+                continue
+            if not _is_success(response):
+                error = self._error(response)
+                if not error.transient or not self._pause(attempt, start, error):
+                    raise error
+            elif not json_only or _is_json(response):
+                return response
+            elif not self._pause(attempt, start, self._error(response, "its answer is cut off, or no JSON")):
+                response.json()
         raise AssertionError("an attempt returns, raises or is followed by another")
 
-    def _pause(self, attempt: int, deadline: float, response: Response | None) -> bool:
+    def _pause(
+        self, attempt: int, start: float, problem: VendorError | VendorUnreachable, *, limit: float | None = None
+    ) -> bool:
         """Wait before another attempt; False when the deadline would pass meanwhile."""
         pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
-        if response is not None and (asked := _retry_after(response.headers)) is not None:
-            pause = asked
-        if time.monotonic() + pause > deadline:
+        if isinstance(problem, VendorError) and problem.retry_after is not None:
+            pause = max(pause, problem.retry_after)
+        now = time.monotonic()
+        tried = self.settings.deadline if limit is None else min(limit, self.settings.deadline)
+        deadline = start + tried
+        if (caller := polling.callers_deadline()) is not None:
+            deadline = min(deadline, caller)
+        if now + pause > deadline:
             return False
+        if now - start < TELL_AFTER <= now + pause - start:
+            _log.warning("%s. It is tried again for %.0f s", problem, deadline - now)
         polling.pause(pause)
         return True
 
@@ -273,7 +288,7 @@ class HttpClient:
         data: bytes | None,
         query: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
-    ) -> requests.PreparedRequest:
+    ) -> _Request:
         sent = {**self._headers, **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -281,71 +296,38 @@ class HttpClient:
         url = f"{self.base}{path}"
         if query:
             url = f"{url}?{urlencode(query, doseq=True)}"
-        try:
-            return requests.Request(method, url, sent, data=data).prepare()
-        except (requests.RequestException, ValueError) as error:
-            raise VendorUnreachable(
-                f"{self._resource}: {_without_query(url)} is no address that can be reached ({error}): "
-                f"http://... or https://... was expected",
-                resource=self._resource,
-            ) from error
+        return _Request(method, url, sent, data)
 
-    def _sent(self, request: requests.PreparedRequest) -> Response:
+    def _sent(self, request: _Request) -> Response:
         """One request, or two when the token had to be fetched anew."""
         if self._token is None:
             return self._exchange(request, None)
         token = self._token.current()
-        response = self._exchange(request, token)
+        response = self._exchange(request, token.value)
         if response.status == 401:
             self._token.reject(token)
-            response = self._exchange(request, self._token.current())
+            response = self._exchange(request, self._token.current().value)
         return response
 
-    def _exchange(self, request: requests.PreparedRequest, token: Token | None) -> Response:
+    def _exchange(self, request: _Request, token: str | None) -> Response:
         """Send one request and read its whole answer.
 
         Raises:
-            requests.RequestException: no whole answer came.
+            ExchangeFailed: no whole answer came.
         """
+        headers = dict(request.headers)
         if token is not None:
-            request.headers["Authorization"] = f"Bearer {token.value}"
+            headers["Authorization"] = f"Bearer {token}"
         if self._fresh_headers is not None:
-            request.headers.update(self._fresh_headers())
-        settings = self.settings
-        url = _without_query(request.url or "")
-        try:
-            answer = self._adapter().send(
-                request,
-                timeout=(settings.connect_timeout, settings.read_timeout),
-                verify=settings.ca or True,
-                cert=(settings.certificate, settings.key)
-                if settings.certificate and settings.key
-                else settings.certificate,
-                proxies=self._chosen_proxies(),
-            )
-            content = answer.content
-        except requests.ConnectionError as error:
-            if _never_connected(error) and not isinstance(error, requests.Timeout | requests.exceptions.SSLError):
-                raise _NotConnected(*error.args) from error
-            raise
-        except OSError as error:
-            if isinstance(error, requests.RequestException):
-                raise
-            raise requests.ConnectionError(error) from error
-        _log.debug("%s %s: %s, %d bytes", request.method, url, answer.status_code, len(content))
-        return Response(answer.status_code, answer.headers, content, url)
-
-    def _chosen_proxies(self) -> Mapping[str, str]:
-        if self._proxies is None:
-            self._proxies = get_environ_proxies(self.base)
-        return self._proxies
-
-    def _adapter(self) -> HTTPAdapter:
-        """The connections of this process: a fork must not share those of its parent."""
-        with self._adapter_lock:
-            if self._adapter_of is None or self._adapter_of[0] != os.getpid():
-                self._adapter_of = os.getpid(), HTTPAdapter(pool_maxsize=POOL, max_retries=0)
-            return self._adapter_of[1]
+            headers.update(self._fresh_headers())
+        caller = polling.callers_deadline()
+        patience = None if caller is None else max(1.0, caller - time.monotonic())
+        status, answered, body = self._transport.exchange(
+            request.method, request.url, headers, request.data, patience=patience
+        )
+        url = without_query(request.url)
+        _log.debug("%s %s: %s, %d bytes", request.method, url, status, len(body))
+        return Response(status, answered, body, url)
 
     def _error(self, response: Response, problem: str = "") -> VendorError:
         told = self._told_by(response)
@@ -381,33 +363,19 @@ class HttpClient:
         kind = response.headers.get("Content-Type", "")
         return "" if "html" in kind else " ".join(response.text[:LONGEST_EXCERPT].split())
 
-    def _unreachable(self, request: requests.PreparedRequest, error: requests.RequestException) -> QRMIError:
-        url = _without_query(request.url or "")
-        why = " ".join(_innermost(error).split()) or type(error).__name__
-        if isinstance(error, requests.exceptions.ProxyError):
-            text = f"the proxy for {url} cannot be used: {why}"
-        elif isinstance(error, requests.exceptions.SSLError):
-            text = (
-                f"no safe connection to {url}: {why}. If the server's certificate is from an authority of the site, "
-                f"name the authority's file in {CA} of {self._resource}"
-            )
-        elif isinstance(error, requests.Timeout):
-            if _never_connected(error):
-                what, variable = f"took no connection for {self.settings.connect_timeout:g} s", CONNECT_TIMEOUT
-            else:
-                what, variable = f"was silent for {self.settings.read_timeout:g} s", READ_TIMEOUT
-            text = f"{url} {what}: try again later, or allow more time with {variable} of {self._resource}"
-        elif _never_connected(error):
-            text = f"{url} cannot be reached: {why}. Check the address, and that the server runs"
-        else:
-            text = f"the answer of {url} did not arrive: {why}"
-        return VendorUnreachable(self._clean(f"{self._resource}: {text}"), transient=True, resource=self._resource)
+    def _unreachable(self, failure: ExchangeFailed) -> VendorUnreachable:
+        return VendorUnreachable(
+            self._clean(f"{self._resource}: {failure}"),
+            transient=failure.sent or failure.again,
+            resource=self._resource,
+        )
 
     def _clean(self, text: str) -> str:
         """The text without anything secret."""
-        for secret in self._secrets:
+        token = self._token.known if self._token else None
+        for secret in [*self._secrets, *_spellings([token] if token else [])]:
             text = text.replace(secret, "***")
-        return text
+        return SIGNED.sub(r"\1***", text)
 
 
 def _spellings(secrets: Collection[str]) -> list[str]:
@@ -416,12 +384,6 @@ def _spellings(secrets: Collection[str]) -> list[str]:
     for secret in filter(None, secrets):
         found |= {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()}
     return sorted(found, key=len, reverse=True)
-
-
-def _without_query(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
 
 
 def _is_success(response: Response) -> bool:
@@ -436,45 +398,14 @@ def _is_json(response: Response) -> bool:
     return True
 
 
-def _worth_a_retry(error: requests.RequestException) -> bool:
-    """Not after silence, which has cost the whole time-out already, nor where the certificate will stay wrong."""
-    return not isinstance(error, requests.Timeout | requests.exceptions.SSLError | requests.exceptions.InvalidURL)
-
-
-def _was_never_sent(error: requests.RequestException) -> bool:
-    return _never_connected(error) or isinstance(error, requests.exceptions.SSLError)
-
-
-def _never_connected(error: BaseException) -> bool:
-    if isinstance(error, _NotConnected | requests.exceptions.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    return isinstance(cause, NewConnectionError | ConnectTimeoutError)
-
-
-def _innermost(error: BaseException) -> str:
-    """What went wrong at the bottom: urllib3 wraps it several times."""
-    cause: Any = error
-    while True:
-        inner = getattr(cause, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in getattr(cause, "args", ()) if isinstance(part, BaseException)), None)
-        if inner is None or inner is cause:
-            break
-        cause = inner
-    text = str(cause)
-    return text.rpartition(": ")[2] if isinstance(cause, NewConnectionError) else text
-
-
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, from either form of the header (RFC 9110, 10.2.3)."""
     value = headers.get("Retry-After")
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:

@@ -8,20 +8,74 @@ minimum. So a task is seen at most about 30 % of its own time late when it is sh
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from qrmi_core.errors import QRMIError
 
 if TYPE_CHECKING:
     from qrmi_core.tasks import TaskInfo
 
-__all__ = ["look_times", "pause", "pause_async", "poll", "wait_until"]
+__all__ = ["Trouble", "callers_deadline", "look_times", "pause", "pause_async", "poll", "until", "wait_until"]
+
+_log = logging.getLogger(__name__)
+
 
 FIRST_GAP = 0.010
 GROWTH = 1.3
 SHORT_GAP = 0.6
 LONG_SHARE = 0.03
 LONGEST_GAP = 30.0
+LONGEST_TROUBLE = 600.0
+"""Seconds for which a wait without a time-out goes on although no look succeeds."""
+
+SHORTEST_LOOK = 2.0
+"""Seconds that a look may take at least, however little is left of the caller's time."""
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def callers_deadline() -> float | None:
+    """The moment (monotonic seconds) at which whoever asked wants an answer, None where nobody said so."""
+    return _deadline.get()
+
+
+@contextmanager
+def until(moment: float | None) -> Iterator[None]:
+    """Tell those below when the caller's time is over; a look gets two seconds in any case."""
+    limit = None if moment is None else max(moment, time.monotonic() + SHORTEST_LOOK)
+    token = _deadline.set(limit)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+class Trouble:
+    """Looks that fail while a wait goes on: those that may pass are borne for a while, once one has succeeded."""
+
+    def __init__(self) -> None:
+        self._looked = False
+        self._since: float | None = None
+
+    def over(self) -> None:
+        """A look succeeded."""
+        self._looked, self._since = True, None
+
+    def bear(self, error: QRMIError) -> None:
+        """Raise the error unless it may pass; the first of a row is logged."""
+        now = time.monotonic()
+        if not error.transient or not self._looked:
+            raise error
+        if self._since is None:
+            self._since = now
+            _log.warning("%s. The wait goes on", error)
+        elif now - self._since > LONGEST_TROUBLE:
+            raise error
 
 
 def pause(seconds: float) -> None:
@@ -57,25 +111,33 @@ def poll(
 ) -> dict[str, TaskInfo]:
     """Look at tasks until all (or the ``first``) have ended; after ``timeout`` seconds return those that have.
 
-    Each round looks at every task that is not yet seen ended.
+    Each round looks at every task that is not yet seen ended. A look that fails for now does not end a wait: after a
+    first one that succeeded, failures are borne until the time-out, without one for ten minutes.
     """
     start = time.monotonic()
+    end = None if timeout is None else start + timeout
     waiting = list(dict.fromkeys(task_ids))
     ended: dict[str, TaskInfo] = {}
+    trouble = Trouble()
     for moment in look_times(min_poll):
         delay = start + moment - time.monotonic()
-        if timeout is not None:
-            delay = min(delay, start + timeout - time.monotonic())
-        if delay > 0:
-            time.sleep(delay)
+        if end is not None:
+            delay = min(delay, end - time.monotonic())
+        pause(delay)
         for task_id in list(waiting):
-            info = look(task_id)
+            try:
+                with until(end):
+                    info = look(task_id)
+            except QRMIError as error:
+                trouble.bear(error)
+                break
+            trouble.over()
             if info.status.is_final:
                 ended[task_id] = info
                 waiting.remove(task_id)
         if not waiting or (first and ended):
             break
-        if timeout is not None and time.monotonic() - start >= timeout:
+        if end is not None and time.monotonic() >= end:
             break
     return ended
 

@@ -18,17 +18,22 @@ LIST_LAG = 2.5
 """Seconds after which a vendor's list shows a new task for sure; none documents it, so this is an assumption."""
 
 FIRST_PAUSE = 0.1
+FIRST_LOOK = 0.5
 LONGEST_PAUSE = 10.0
 
 Answer = TypeVar("Answer")
 
 
 class Undecided(Exception):
-    """A submission was sent and no answer tells whether it was taken; ``cause`` says what happened."""
+    """A submission was sent and no answer tells whether it was taken; ``cause`` says what happened.
 
-    def __init__(self, cause: QRMIError) -> None:
+    ``at_work`` tells that the server may take it still: it was silent, or what stands in front of it gave it up.
+    """
+
+    def __init__(self, cause: QRMIError, *, at_work: bool = False) -> None:
         super().__init__(str(cause))
         self.cause = cause
+        self.at_work = at_work
 
 
 def submit_once(
@@ -38,16 +43,20 @@ def submit_once(
     resource: str,
     deadline: float,
     lag: float = 0.0,
+    repeatable: bool = False,
     advice: str = "",
 ) -> Answer:
     """Send a task so that it is taken once.
 
     After an undecided answer ``look_up`` tells whether the task is there, asked a second time ``lag`` seconds later
     where lists show new tasks late; only when it is not is the task sent again, after growing pauses, for ``deadline``
-    seconds in all.
+    seconds in all. While the server may be at work on it still, a look that finds nothing proves nothing: then it is
+    looked for until the deadline, and not sent again, unless it is ``repeatable``, which means that the vendor itself
+    takes what is sent twice only once.
 
     Raises:
-        SubmissionUncertain: there is no way to look it up, or looking it up failed; ``advice`` says what to do then.
+        SubmissionUncertain: there is no way to look it up, looking it up failed, or the server may be at work on it
+            still; ``advice`` says what to do then.
         QRMIError: it was refused, or could not be sent before the deadline; then it was not taken.
     """
     give_up = time.monotonic() + deadline
@@ -55,23 +64,40 @@ def submit_once(
         try:
             return send()
         except Undecided as undecided:
-            cause = undecided.cause
+            cause, at_work = undecided.cause, undecided.at_work and not repeatable
         if look_up is None:
             raise _uncertain(resource, cause, advice) from cause
         try:
-            found = look_up()
-            if found is None and lag:
-                polling.pause(lag)
-                found = look_up()
+            found = _looked_up(look_up, lag, give_up if at_work else None)
         except QRMIError as error:
             raise _uncertain(resource, cause, f"looking it up failed too ({error}); {advice}") from error
         if found is not None:
             return found
+        if at_work:
+            raise _uncertain(resource, cause, f"it is not there yet; {advice}") from cause
         pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
         if time.monotonic() + pause >= give_up:
             raise cause
         polling.pause(pause)
     raise AssertionError("an attempt returns, raises or is followed by another")
+
+
+def _looked_up(look_up: Callable[[], Answer | None], lag: float, give_up: float | None) -> Answer | None:
+    """The task where it is found, in two looks or, with ``give_up``, in as many as there is time for."""
+    found = look_up()
+    if found is not None:
+        return found
+    if give_up is None:
+        if not lag:
+            return None
+        polling.pause(lag)
+        return look_up()
+    pause = max(lag, FIRST_LOOK)
+    while found is None and time.monotonic() < give_up:
+        polling.pause(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+        found = look_up()
+    return found
 
 
 def _uncertain(resource: str, cause: QRMIError, advice: str) -> SubmissionUncertain:

@@ -22,6 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SLOW_PIECE = 64
 SLOW_GAP = 0.02
+LATE = 4.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class FaultRates:
     """How often each fault is made, as shares of all requests; the rest is answered as it should be.
 
     ``error`` is a 500, of which half come after the request was handled; ``reset_after`` handles the request and loses
-    the answer; ``truncated`` cuts the body off within its announced length, ``cut_json`` with a fitting length.
+    the answer; ``truncated`` cuts the body off within its announced length, ``cut_json`` with a fitting length;
+    ``late`` answers 504 and handles the request some seconds later, as a server does behind what gave it up.
     """
 
     error: float = 0.0
@@ -41,6 +43,7 @@ class FaultRates:
     slow: float = 0.0
     truncated: float = 0.0
     cut_json: float = 0.0
+    late: float = 0.0
 
     @classmethod
     def rough(cls) -> FaultRates:
@@ -48,7 +51,7 @@ class FaultRates:
         return cls(error=0.10, too_many=0.10, reset_before=0.05, reset_after=0.05)
 
 
-AMBIGUOUS = frozenset({"error", "error_after", "reset_before", "reset_after", "truncated", "cut_json"})
+AMBIGUOUS = frozenset({"error", "error_after", "reset_before", "reset_after", "truncated", "cut_json", "late"})
 
 
 @dataclass
@@ -90,6 +93,7 @@ class Faults:
         self.next_faults: list[tuple[str, str]] = []
         self._random = random.Random(seed)  # noqa: S311  no secret
         self._hanging = asyncio.Event()
+        self._late: set[asyncio.Task[None]] = set()
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -134,6 +138,12 @@ class Faults:
                 return _reset(request)
             case "reset_before":
                 return _reset(request)
+            case "late":
+                await request.read()
+                work = asyncio.create_task(_handle_late(request, handler))
+                self._late.add(work)
+                work.add_done_callback(self._late.discard)
+                return web.json_response({"message": "no answer from behind"}, status=504)
         response = await handler(request)
         if fault == "error_after":
             return web.json_response({"message": "internal error"}, status=500)
@@ -146,6 +156,11 @@ def route_of(request: web.Request) -> str:
     """The request's route with its variable parts named: ``GET /v1/jobs/{id}``."""
     resource = request.match_info.route.resource
     return f"{request.method} {resource.canonical if resource else request.path}"
+
+
+async def _handle_late(request: web.Request, handler: Handler) -> None:
+    await polling.pause_async(LATE)
+    await handler(request)
 
 
 def _reset(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import socket
 import threading
@@ -219,6 +220,109 @@ def test_a_credential_that_is_good_once_is_made_anew_for_every_attempt(serve: Se
     asking = client(serve(web.get("/x", once)).url, fresh_headers=lambda: {"X-Once": next(made)})
     asking.get("/x")
     assert seen == ["0", "1", "2"]
+
+
+def test_a_stall_in_the_middle_costs_one_time_out(serve: Serve) -> None:
+    async def stall(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        answer.content_length = 100
+        await answer.prepare(request)
+        await answer.write(b"x" * 10)
+        await asyncio.sleep(5)
+        return answer
+
+    server = serve(web.get("/x", stall))
+    with pytest.raises(VendorUnreachable, match=r"was silent for 0\.3 s"):
+        client(server.url).get("/x")
+    assert server.faults.counters.requests["GET /x"] == 1
+
+
+def test_an_answer_that_drips_is_given_up_at_the_deadline(serve: Serve) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        answer.content_length = 1000
+        await answer.prepare(request)
+        for _ in range(100):
+            await answer.write(b"x")
+            await asyncio.sleep(0.1)
+        return answer
+
+    server = serve(web.get("/x", drip), web.post("/x", drip))
+    slow = HttpSettings(read_timeout=0.5, deadline=0.6)
+    with pytest.raises(VendorUnreachable, match=r"answered too slowly.*QRMI_HTTP_DEADLINE of qpu"):
+        client(server.url, slow).get("/x")
+    with pytest.raises(Undecided) as raised:
+        client(server.url, slow).submit("/x", body={})
+    assert raised.value.at_work
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "-5", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_retry_after_that_says_now_leaves_the_backoff(serve: Serve, value: str) -> None:
+    async def busy(_request: web.Request) -> web.Response:
+        return web.json_response({}, status=429, headers={"Retry-After": value})
+
+    server = serve(web.get("/x", busy))
+    with pytest.raises(VendorError, match="answered 429"):
+        client(server.url, HttpSettings(deadline=1.0)).get("/x")
+    assert server.faults.counters.requests["GET /x"] <= 8
+
+
+@pytest.mark.parametrize("status", [408, 425, 502, 520, 521, 522, 524])
+def test_what_stands_in_front_of_a_server_is_asked_again(serve: Serve, status: int) -> None:
+    answers = [status, 200]
+
+    async def front(_request: web.Request) -> web.Response:
+        return web.json_response({}, status=answers.pop(0))
+
+    assert client(serve(web.get("/x", front)).url).get("/x").status == 200
+
+
+@pytest.mark.parametrize(("status", "at_work"), [(500, False), (503, False), (408, False), (502, True), (504, True)])
+def test_an_undecided_submission_says_whether_it_may_be_taken_yet(serve: Serve, status: int, at_work: bool) -> None:
+    async def front(_request: web.Request) -> web.Response:
+        return web.json_response({}, status=status)
+
+    with pytest.raises(Undecided) as raised:
+        client(serve(web.post("/x", front)).url).submit("/x", body={})
+    assert raised.value.at_work is at_work
+
+
+def test_no_secret_that_came_by_another_way_is_told(serve: Serve) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        said = f"{request.headers['Authorization']} and X-Amz-Signature=abc123&X=1"
+        return web.json_response({"said": said, "token": "fetched-token"}, status=400)
+
+    token = BearerToken(lambda: Token("fetched-token"))
+    with pytest.raises(VendorError, match="answered 400") as raised:
+        client(serve(web.get("/x", echo)).url, token=token).get("/x")
+    assert "fetched-token" not in str(raised.value)
+    assert "abc123" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["line\nbreak", "schlüssel-\u20ac"])
+def test_a_key_that_no_header_can_hold(serve: Serve, key: str) -> None:
+    url = serve(web.get("/x", hello), web.post("/x", hello)).url
+    asking = client(url, headers={"X-Key": key}, secrets=[key], credentials="QRMI_KEY of qpu")
+    for call in (lambda: asking.get("/x"), lambda: asking.submit("/x", body={})):
+        with pytest.raises(VendorUnreachable, match="a header or the address holds characters") as raised:
+            call()
+        assert key not in f"{raised.value!r} {raised.value.__cause__!r}"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("127.0.0.1:80", r"is no address .*: QRMI_URL of qpu must be http://\.\.\. or https"),
+        ("http://admin:hunter2@127.0.0.1:9", "QRMI_URL of qpu holds a user or password"),
+    ],
+)
+def test_an_address_that_cannot_be_used_names_its_variable(url: str, text: str) -> None:
+    asking = client(url, address="QRMI_URL of qpu")
+    for call in (lambda: asking.get("/x"), lambda: asking.submit("/x", body={})):
+        with pytest.raises(VendorUnreachable, match=text) as raised:
+            call()
+        assert "hunter2" not in str(raised.value)
+        assert not raised.value.transient
 
 
 def test_eight_threads_share_a_client(serve: Serve) -> None:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from small_server import Server
 from qrmi_core import ResourceUnavailable, VendorUnreachable
 from qrmi_core.http import HttpClient
 from qrmi_core.http_settings import http_settings
+from qrmi_core.submission import Undecided
 
 Serve = Callable[..., Server]
 
@@ -102,6 +107,37 @@ def test_requests_go_through_the_proxy_that_is_named(serve: Serve) -> None:
 
 def test_a_proxy_that_is_down_is_named_as_such() -> None:
     asked = client("http://qpu.example", QRMI_HTTP_PROXY="http://user:s3cret@127.0.0.1:9")
-    with pytest.raises(VendorUnreachable, match=r"the proxy for http://qpu.example/x cannot be used") as raised:
-        asked.get("/x")
-    assert "s3cret" not in str(raised.value)
+    for call in (lambda: asked.get("/x"), lambda: asked.submit("/x", body={})):
+        with pytest.raises(VendorUnreachable, match=r"the proxy for http://qpu.example/x cannot be used") as raised:
+            call()
+        assert "s3cret" not in str(raised.value)
+
+
+def test_a_safe_connection_that_breaks_after_the_request_leaves_it_undecided(
+    authority: tuple[trustme.CA, Path],
+) -> None:
+    ca, file = authority
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer_in_plain_text() -> None:
+        connection, _ = listener.accept()
+        safe = server_tls(ca).wrap_socket(connection, server_side=True)
+        safe.recv(65536)
+        os.write(safe.fileno(), b"this is no TLS record, it is plain text")
+        with contextlib.suppress(OSError):
+            safe.recv(65536)
+        safe.close()
+
+    thread = threading.Thread(target=answer_in_plain_text, daemon=True)
+    thread.start()
+    url = "https://127.0.0.1:{1}".format(*listener.getsockname())
+    with pytest.raises(Undecided, match=r"the safe connection to .* broke"):
+        client(url, QRMI_HTTP_CA_FILE=str(file)).submit("/x", body={})
+    listener.close()
+    thread.join(5)
+
+
+def test_a_server_without_tls_is_no_safe_connection(serve: Serve) -> None:
+    url = serve(web.post("/x", hello)).url.replace("http:", "https:")
+    with pytest.raises(VendorUnreachable, match="no safe connection to"):
+        client(url).submit("/x", body={})

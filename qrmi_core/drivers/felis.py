@@ -25,13 +25,23 @@ from qrmi_core.drivers.felis_answers import (
     WORDS,
     announcement,
     counted_shots,
+    created,
     info_of,
     last_event,
     log_of,
     output_text,
     told,
 )
-from qrmi_core.drivers.vendor import DEVICE, VENDOR_VARIABLES, VendorResource, about_task, expect, new_id
+from qrmi_core.drivers.vendor import (
+    DEVICE,
+    VENDOR_VARIABLES,
+    VendorResource,
+    about_task,
+    expect,
+    expect_object,
+    expect_objects,
+    new_id,
+)
 from qrmi_core.environment import own_values
 from qrmi_core.errors import (
     InputError,
@@ -84,7 +94,7 @@ class AliceBobFelisDriver(VendorResource):
         Raises:
             ResourceUnavailable: a value cannot be used; says which one and what was expected.
         """
-        return cls(name, {**own_values((API_KEY, BASE_ENDPOINT)), **values}, context)
+        return super().from_environment(name, {**own_values((API_KEY, BASE_ENDPOINT)), **values}, context)
 
     def __init__(self, name: str, values: Mapping[str, str], context: JobContext) -> None:
         super().__init__(name, values, context)
@@ -97,6 +107,7 @@ class AliceBobFelisDriver(VendorResource):
             headers={"Authorization": f"Basic {key}"},
             secrets=(key, _password(name, key)),
             credentials=f"{API_KEY} of {name}",
+            address=f"{BASE_ENDPOINT} of {name}",
             told=told,
         )
         self._http = make(self.http)
@@ -155,6 +166,7 @@ class AliceBobFelisDriver(VendorResource):
                 lambda: self._look_up(task_id),
                 resource=self.name,
                 deadline=self.http.deadline,
+                repeatable=True,
                 advice=f"look at job {task_id}, or cancel it",
             )
         except QRMIError as error:
@@ -226,13 +238,10 @@ class AliceBobFelisDriver(VendorResource):
         for page in itertools.count():
             # Whether pages are counted from 0 or from 1 is not documented: without a number it is the first one.
             jobs = self._http.get_json(JOBS, query={"limit": PAGE, **({"page": page} if page else {})})
-            if not isinstance(jobs, list):
-                raise ResultError(f"{self.name}: the list of jobs is no list", resource=self.name)
-            for job in jobs:
+            for job in expect_objects(jobs, resource=self.name, what="the list of jobs"):
                 is_here = expect(job, "target", resource=self.name, what="a job") == self.device
                 if is_here and last_event(job) != "CREATED":  # an empty job is no task, see _create
-                    events = job.get("events") or [{}]
-                    found[expect(job, "id", resource=self.name, what="a job")] = events[0].get("createdAt") or ""
+                    found[str(expect(job, "id", resource=self.name, what="a job"))] = created(job)
             if len(jobs) < PAGE:
                 break
         return sorted(found, key=lambda task_id: found[task_id], reverse=True)
@@ -247,7 +256,7 @@ class AliceBobFelisDriver(VendorResource):
         }
         try:
             with self._about_target():
-                created = self._http.change("POST", JOBS, body=body, json_only=True).json()
+                answer = self._http.change("POST", JOBS, body=body, json_only=True).json()
         except VendorError as error:
             if error.http_status not in {400, 422}:
                 raise
@@ -258,7 +267,7 @@ class AliceBobFelisDriver(VendorResource):
                 code=error.code,
                 reason=error.reason,
             ) from error
-        return str(expect(created, "id", resource=self.name, what="the created job"))
+        return str(expect(answer, "id", resource=self.name, what="the created job"))
 
     def _upload(self, task_id: str, program: bytes) -> str:
         boundary = new_id()
@@ -289,9 +298,7 @@ class AliceBobFelisDriver(VendorResource):
     def _job(self, task_id: str) -> dict[str, Any]:
         with about_task(self.name, task_id):
             document = self._http.get_json(_path(task_id))
-        if not isinstance(document, dict):
-            raise ResultError(f"{self.name}: the description of job {task_id} is no object", resource=self.name)
-        return document
+        return expect_object(document, resource=self.name, what=f"the description of job {task_id}")
 
     def _usage(self, task_id: str) -> float | None:
         """The seconds on the quantum processor, None where the vendor does not say so at once."""
@@ -303,9 +310,8 @@ class AliceBobFelisDriver(VendorResource):
 
     def _targets(self) -> dict[str, dict[str, Any]]:
         listed = self._http.get_json(TARGETS)
-        if not isinstance(listed, list):
-            raise ResultError(f"{self.name}: the list of targets is no list", resource=self.name)
-        return {str(expect(entry, "name", resource=self.name, what="a target")): entry for entry in listed}
+        entries = expect_objects(listed, resource=self.name, what="the list of targets")
+        return {str(expect(entry, "name", resource=self.name, what="a target")): entry for entry in entries}
 
     @contextlib.contextmanager
     def _about_target(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ def iam_token(name: str, values: Mapping[str, str], settings: HttpSettings, *, p
         resource=name,
         secrets=[values[key]],
         credentials=f"{key} of {name}",
+        address=f"{endpoint} of {name}",
         told=_told,
     )
     form = urlencode({"grant_type": GRANT, "apikey": values[key]}).encode()

@@ -7,25 +7,37 @@ acquired. A submission whose answer was lost is looked up by a tag that only its
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 from urllib.parse import quote
 
 from qrmi_core.drivers.iam import iam_token
-from qrmi_core.drivers.ibm_errors import ibm_told
+from qrmi_core.drivers.ibm_errors import ibm_told, text_of
 from qrmi_core.drivers.ibm_jobs import JOB_WORDS, check_program, job_body, job_info
 from qrmi_core.drivers.ibm_sessions import Sessions
-from qrmi_core.drivers.vendor import DEVICE, MIN_POLL, VENDOR_VARIABLES, VendorResource, about_task, expect, new_id
-from qrmi_core.errors import QRMIWarning, ResourceNotFound, ResourceUnavailable, VendorError
+from qrmi_core.drivers.vendor import (
+    DEVICE,
+    MIN_POLL,
+    VENDOR_VARIABLES,
+    VendorResource,
+    about_task,
+    expect,
+    expect_object,
+    expect_objects,
+    new_id,
+)
+from qrmi_core.errors import QRMIError, QRMIWarning, ResourceNotFound, ResourceUnavailable, ResultError, VendorError
 from qrmi_core.http import HttpClient
 from qrmi_core.http_settings import number
 from qrmi_core.payloads import Payload, QiskitPrimitive
 from qrmi_core.resource import JobContext, ResourceStatus, ResourceStatusCode, Target
-from qrmi_core.submission import LIST_LAG, submit_once
+from qrmi_core.submission import LIST_LAG, Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
@@ -38,6 +50,7 @@ AFTER_THE_JOB = 60
 SESSION_POLL = 0.1
 PAGE = 200
 LONGEST_REASON = 2000
+HURRY = 5.0
 
 BRIEF = {"exclude_params": "true"}
 ANY_FORM = {"Accept": "*/*"}
@@ -74,16 +87,20 @@ class IBMQuantumComputeService(VendorResource):
         super().__init__(name, values, context)
         own = number(name, values, f"{self.prefix}_TIMEOUT_SECONDS", 0)
         self.limit = own or context.timeout_seconds or None
-        self._api = HttpClient(
+        make = partial(
+            HttpClient,
             values[f"{self.prefix}_ENDPOINT"],
-            self.http,
             resource=name,
             headers={"Service-CRN": values[f"{self.prefix}_SERVICE_CRN"], "IBM-API-Version": API_VERSION},
             token=iam_token(name, values, self.http, prefix=self.prefix),
             secrets=[values[f"{self.prefix}_IAM_APIKEY"]],
             credentials=f"{self.prefix}_IAM_APIKEY and {self.prefix}_SERVICE_CRN of {name}",
+            address=f"{self.prefix}_ENDPOINT of {name}",
             told=ibm_told,
         )
+        self._api = make(settings=self.http)
+        hurry = min(HURRY, self.http.read_timeout)
+        self._hurried = make(settings=replace(self.http, deadline=hurry, read_timeout=hurry))
         self._sessions = self._make_sessions()
         if self._sessions and not values.get(MIN_POLL):
             self.min_poll = SESSION_POLL
@@ -114,7 +131,8 @@ class IBMQuantumComputeService(VendorResource):
         )
 
     def status(self) -> ResourceStatus:
-        document = self._about_device("status", self._api.get_json)
+        answer = self._about_device("status", self._api.get_json)
+        document = expect_object(answer, resource=self.name, what="the device's status")
         word = str(document.get("status") or "").lower()
         online = bool(document.get("state", True)) and word not in {"offline", "paused"}
         stopped = ResourceStatusCode.PAUSED if word == "paused" else ResourceStatusCode.OFFLINE
@@ -140,9 +158,9 @@ class IBMQuantumComputeService(VendorResource):
         return self._sessions.checked() if self._sessions else new_id()
 
     def release(self, acquisition_token: str) -> None:
-        """End the session and cancel what it still holds."""
-        if self._sessions and (session := acquisition_token or self._sessions.known):
-            self._sessions.end(session)
+        """End the session, and those that were opened here in its place, and cancel what they still hold."""
+        if self._sessions:
+            self._sessions.end(acquisition_token)
 
     def task_start(self, payload: Payload) -> str:
         self.refuse_other_kinds(payload)
@@ -172,7 +190,10 @@ class IBMQuantumComputeService(VendorResource):
 
         def send() -> str:
             answer = self._api.submit("/jobs", data=body, headers=JSON_FORM)
-            return str(expect(answer.json(), "id", resource=self.name, what="a new job"))
+            try:
+                return str(expect(answer.json(), "id", resource=self.name, what="a new job"))
+            except ResultError as error:
+                raise Undecided(error) from error
 
         return submit_once(
             send,
@@ -190,7 +211,9 @@ class IBMQuantumComputeService(VendorResource):
 
     def _jobs(self, query: Mapping[str, Any]) -> list[str]:
         document = self._api.get_json("/jobs", query={**query, **BRIEF})
-        return [str(job["id"]) for job in expect(document, "jobs", resource=self.name, what="a list of jobs")]
+        listed = expect(document, "jobs", resource=self.name, what="the list of jobs")
+        jobs = expect_objects(listed, resource=self.name, what="the list of jobs")
+        return [str(expect(job, "id", resource=self.name, what="a job")) for job in jobs]
 
     def task_stop(self, task_id: str) -> None:
         with about_task(self.name, task_id):
@@ -202,19 +225,19 @@ class IBMQuantumComputeService(VendorResource):
 
     def task_info(self, task_id: str) -> TaskInfo:
         with about_task(self.name, task_id):
-            document = self._api.get_json(_path(task_id), query=BRIEF)
+            answer = self._api.get_json(_path(task_id), query=BRIEF)
+            document = expect_object(answer, resource=self.name, what=f"job {task_id}")
             info = job_info(document, task_id, self.status_of)
             if info.status is TaskStatus.FAILED and not info.reason:
                 info = replace(info, reason=self._failure(task_id))
         return info
 
     def _failure(self, task_id: str) -> str | None:
-        """The text that stands in place of a failed job's result, from its traceback on."""
-        try:
-            text = self._api.get(_path(task_id, "/results"), headers=ANY_FORM).text.strip()
-        except VendorError:
-            return None
-        return text[max(0, text.rfind("Traceback")) :][-LONGEST_REASON:] or None
+        """The text in place of a failed job's result, from its traceback on; None where it does not come soon."""
+        with contextlib.suppress(QRMIError):
+            text = self._hurried.get(_path(task_id, "/results"), headers=ANY_FORM).text.strip()
+            return text_of(text[max(0, text.rfind("Traceback")) :][-LONGEST_REASON:])
+        return None
 
     def task_output(self, task_id: str) -> bytes:
         with about_task(self.name, task_id):

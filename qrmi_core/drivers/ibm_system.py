@@ -14,7 +14,7 @@ import itertools
 import json
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any, ClassVar, cast
@@ -28,7 +28,16 @@ from qrmi_core.drivers.ibm_errors import ibm_told, text_of
 from qrmi_core.drivers.ibm_jobs import check_program
 from qrmi_core.drivers.job_objects import LOGS, RESULTS, JobObjects
 from qrmi_core.drivers.s3 import S3_VARIABLES, Bucket, missing_s3_variables
-from qrmi_core.drivers.vendor import VENDOR_VARIABLES, VendorResource, about_task, expect, new_id, seconds_since_epoch
+from qrmi_core.drivers.vendor import (
+    VENDOR_VARIABLES,
+    VendorResource,
+    about_task,
+    expect,
+    expect_object,
+    expect_objects,
+    new_id,
+    seconds_since_epoch,
+)
 from qrmi_core.errors import (
     QRMIError,
     QRMIWarning,
@@ -63,6 +72,7 @@ DEFAULT_BUSY_DEADLINE = 300.0
 TOO_LONG_CODE = "1305"
 BUSY_POLL = 0.1
 CANCELLING = 5.0
+AT_ONCE = 4
 MARK = len("xxxxxxxx-xxxx")
 
 _later = Background()
@@ -111,6 +121,7 @@ class IBMQuantumSystem(VendorResource):
             token=iam_token(name, values, self.http, prefix=PREFIX),
             secrets=[values[KEY]],
             credentials=f"{KEY} and {CRN} of {name}",
+            address=f"{ENDPOINT} of {name}",
             told=ibm_told,
             also_retried=[423],
         )
@@ -120,7 +131,7 @@ class IBMQuantumSystem(VendorResource):
         return JobObjects(self.name, Bucket(self.name, self.values, self.http))
 
     def status(self) -> ResourceStatus:
-        document = self._of_device()
+        document = self._about_device()
         word = str(document.get("status"))
         capacity = self._lanes()
         locked = bool(document.get("locked"))
@@ -159,6 +170,9 @@ class IBMQuantumSystem(VendorResource):
         except ResourceNotFound:
             return b"null"
 
+    def _about_device(self) -> dict[str, Any]:
+        return expect_object(self._of_device(), resource=self.name, what="the description of the device")
+
     def _of_device(self, part: str = "") -> Any:
         return json.loads(self._document(part))
 
@@ -179,8 +193,9 @@ class IBMQuantumSystem(VendorResource):
             ) from error
 
     def _device_names(self) -> str:
-        listed = self._api.get_json("/v1/backends").get("backends") or []
-        return ", ".join(str(each.get("name")) for each in listed) or "none"
+        listed = expect(self._api.get_json("/v1/backends"), "backends", resource=self.name, what="the list of devices")
+        devices = expect_objects(listed, resource=self.name, what="the list of devices")
+        return ", ".join(str(each.get("name")) for each in devices) or "none"
 
     def acquire(self) -> str:
         """Only a token of our own, which marks the tasks of this acquisition: the device knows no sessions.
@@ -188,7 +203,7 @@ class IBMQuantumSystem(VendorResource):
         Raises:
             ResourceUnavailable: the device takes no tasks now.
         """
-        document = self._of_device()
+        document = self._about_device()
         if document.get("status") != "online":
             reason = f": {document['message']}" if document.get("message") else ""
             raise ResourceUnavailable(
@@ -200,20 +215,41 @@ class IBMQuantumSystem(VendorResource):
         return token
 
     def release(self, acquisition_token: str) -> None:
-        """Cancel what still runs of the acquisition, and remove all of it but results that nobody has read."""
+        """Cancel what still runs of the acquisition, and remove all of it but results that nobody has read.
+
+        All is cancelled before anything is removed, whatever fails meanwhile; then the first problem is raised. Objects
+        in S3 are removed in the background.
+        """
         mark = _mark(acquisition_token)
         if self._acquisition == acquisition_token:
             self._acquisition = self.context.acquisition_token
-        for document in self._jobs():
-            info = self._info(document)
-            if not info.id.startswith(mark) or info.status is TaskStatus.COMPLETED:
-                continue
-            if not info.status.is_final:
-                with contextlib.suppress(TaskNotFound):
-                    self.task_stop(info.id)
-            if not self.keep:
-                polling.wait_until(partial(self._delete_record, info.id), timeout=CANCELLING)
-                self._objects.delete(info.id)
+        tasks = {str(document.get("id")): self.status_of(str(document.get("status"))) for document in self._jobs()}
+        left = {task: status for task, status in tasks.items() if task.startswith(mark)}
+        problems: dict[str, QRMIError] = {}
+        _of_each(self._cancel, [task for task, status in left.items() if not status.is_final], problems)
+        if not self.keep:
+            ended = [task for task, status in left.items() if status is not TaskStatus.COMPLETED]
+            self._remove([task for task in ended if task not in problems], problems)
+        for problem in problems.values():
+            raise problem
+
+    def _remove(self, task_ids: list[str], problems: dict[str, QRMIError]) -> None:
+        """Remove tasks that end now: their records as soon as they have, their objects in the background."""
+        left = list(task_ids)
+
+        def gone() -> bool:
+            for task_id in left:
+                problems.pop(task_id, None)
+            done = _of_each(self._delete_record, left, problems)
+            left[:] = [task_id for task_id in left if task_id not in done]
+            return not left
+
+        polling.wait_until(gone, timeout=CANCELLING)
+        for task_id in task_ids:
+            _later.do(partial(self._remove_objects, task_id))
+
+    def _remove_objects(self, task_id: str) -> None:
+        self._objects.delete(task_id)
 
     def task_start(self, payload: Payload) -> str:
         self.refuse_other_kinds(payload)
@@ -232,13 +268,14 @@ class IBMQuantumSystem(VendorResource):
                 lambda: self._look_up(task_id),
                 resource=self.name,
                 deadline=self.http.deadline,
+                repeatable=True,
                 advice=f"ask for task {task_id} later, and send it again if it is not there",
             )
         except SubmissionUncertain as error:
             error.task_id = task_id
             raise
         except (QRMIError, KeyboardInterrupt):
-            _later.do(lambda: self._objects.delete(task_id))
+            _later.do(partial(self._remove_objects, task_id))
             raise
         self._unread[task_id] = None
         return task_id
@@ -289,7 +326,7 @@ class IBMQuantumSystem(VendorResource):
     def _look_up(self, task_id: str) -> str | None:
         """The id, if the vendor has that job: ids are ours, so nothing else can be meant."""
         try:
-            self._api.get_json(_path(task_id))
+            expect(self._api.get_json(_path(task_id)), "id", resource=self.name, what="a job")
         except VendorError as error:
             if error.http_status == 404:
                 return None
@@ -323,14 +360,20 @@ class IBMQuantumSystem(VendorResource):
     def task_stop(self, task_id: str) -> None:
         if self._ended.info(task_id):
             return
+        if not self._cancel(task_id):
+            self.task_info(task_id)
+
+    def _cancel(self, task_id: str) -> bool:
+        """Cancel a job; one that has ended stays as it is, and one that is not there is False."""
         try:
             with about_task(self.name, task_id):
                 self._api.change("POST", _path(task_id, "/cancel"))
         except TaskNotFound:
-            self.task_info(task_id)
+            return False
         except VendorError as error:
             if error.http_status != 409:
                 raise
+        return True
 
     def task_info(self, task_id: str) -> TaskInfo:
         """What is known of a task; of one whose traces are removed, what this process remembers."""
@@ -380,12 +423,14 @@ class IBMQuantumSystem(VendorResource):
 
     def _jobs(self) -> list[Any]:
         """The documents of this account's jobs on this device, the oldest first."""
-        jobs = expect(self._api.get_json("/v1/jobs"), "jobs", resource=self.name, what="the list of jobs")
+        listed = expect(self._api.get_json("/v1/jobs"), "jobs", resource=self.name, what="the list of jobs")
+        jobs = expect_objects(listed, resource=self.name, what="the list of jobs")
         return [document for document in jobs if document.get("backend") == self.device]
 
     def _info(self, document: Any) -> TaskInfo:
         word = str(expect(document, "status", resource=self.name, what="a job"))
-        nanoseconds = (document.get("usage") or {}).get("quantum_nanoseconds")
+        usage = document.get("usage")
+        nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
         code = text_of(document.get("reason_code"))
         ran_too_long = word == "Cancelled" and code == TOO_LONG_CODE
         return TaskInfo(
@@ -420,6 +465,20 @@ class IBMQuantumSystem(VendorResource):
                 raise
             return error.http_status == 404
         return True
+
+
+def _of_each(work: Callable[[str], bool], task_ids: list[str], problems: dict[str, QRMIError]) -> set[str]:
+    """The tasks for which the work was done; what hinders it for one is put down and hinders no other."""
+
+    def attempt(task_id: str) -> bool:
+        try:
+            return work(task_id)
+        except QRMIError as error:
+            problems[task_id] = error
+            return False
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return {task_id for task_id, done in zip(task_ids, pool.map(attempt, task_ids), strict=True) if done}
 
 
 def _path(task_id: str, part: str = "") -> str:

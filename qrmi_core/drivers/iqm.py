@@ -4,35 +4,38 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
+from qrmi_core import polling
 from qrmi_core.drivers.vendor import (
     DEVICE,
     VENDOR_VARIABLES,
     VendorResource,
     about_task,
     expect,
+    expect_object,
+    expect_objects,
     new_id,
     seconds_since_epoch,
 )
 from qrmi_core.errors import (
     AuthenticationFailed,
     InputError,
+    QRMIError,
     ResourceNotFound,
     ResultError,
     UnsupportedPayload,
     VendorError,
 )
 from qrmi_core.http import HttpClient, Response, Told
+from qrmi_core.locks import ForkSafeLock
 from qrmi_core.payloads import IQMServer, Payload
 from qrmi_core.resource import JobContext, ResourceStatus, ResourceStatusCode, Target
-from qrmi_core.submission import submit_once
+from qrmi_core.submission import Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
@@ -44,6 +47,7 @@ CALIBRATION_SET = "QRMI_IQM_CALIBRATION_SET"
 
 LONGEST_TAG = 50
 LONGEST_WAIT = 30
+PAUSE_IN_TROUBLE = 1.0
 """Seconds for which an IQM Server holds a request at most."""
 TIMED_OUT = "IQM-Long-Poll-Timed-Out"
 
@@ -88,10 +92,11 @@ class IQMServerDriver(VendorResource):
             headers={"Authorization": f"Bearer {values[TOKEN]}"},
             secrets=(values[TOKEN],),
             credentials=f"{TOKEN} of {name}",
+            address=f"{ENDPOINT} of {name}",
             told=_told,
         )
         self._calibration_set = values.get(CALIBRATION_SET) or "default"
-        self._resolving = threading.Lock()
+        self._resolving = ForkSafeLock()
         self._alias = values.get(DEVICE) or (name if "_" not in name else None)
 
     @property
@@ -119,7 +124,7 @@ class IQMServerDriver(VendorResource):
         listed = expect(
             self._http.get_json("/quantum-computers"), "quantum_computers", resource=self.name, what="the list"
         )
-        return [str(one.get("alias")) for one in listed]
+        return [str(one.get("alias")) for one in expect_objects(listed, resource=self.name, what="the list")]
 
     @property
     def _computer(self) -> str:
@@ -139,7 +144,11 @@ class IQMServerDriver(VendorResource):
     def status(self) -> ResourceStatus:
         told = self._told_of_computer()
         older = told.get("status")
-        health = told.get("health") or (older.get("health") if isinstance(older, dict) else None) or {}
+        health = expect_object(
+            told.get("health") or (older.get("health") if isinstance(older, dict) else None) or {},
+            resource=self.name,
+            what="the health of the quantum computer",
+        )
         word = told.get("operational") or told.get("operational_status") or "online"
         code = {"online": ResourceStatusCode.ONLINE, "maintenance": ResourceStatusCode.PAUSED}.get(
             word, ResourceStatusCode.OFFLINE
@@ -163,9 +172,7 @@ class IQMServerDriver(VendorResource):
             if error.http_status != 404 or error.code == "qc_not_found":
                 raise
             told = {"health": self._http.get_json(f"{path}/health")}
-        if not isinstance(told, dict):
-            raise ResultError(f"{self.name}: what the server tells of the quantum computer is no object")
-        return told
+        return expect_object(told, resource=self.name, what="what the server tells of the quantum computer")
 
     def target(self) -> Target:
         """One JSON object of four documents: the quality metrics and the static architecture are null where missing."""
@@ -212,18 +219,23 @@ class IQMServerDriver(VendorResource):
         tag = job.tag or f"qrmi-{new_id()}"
         query = {"tag": tag} | ({"use_timeslot": "true"} if job.use_timeslot else {})
         path = f"/jobs/{self._computer}/{job.job_type}"
-        send = functools.partial(
-            self._http.submit, path, data=job.iqmjson, query=query, headers={"Content-Type": "application/json"}
-        )
+
+        def send() -> str:
+            headers = {"Content-Type": "application/json"}
+            answer = self._http.submit(path, data=job.iqmjson, query=query, headers=headers).json()
+            try:
+                return str(expect(answer, "id", resource=self.name, what="the answer to a submission"))
+            except ResultError as error:
+                raise Undecided(error) from error
+
         with self._refusals():
-            response = submit_once(
+            return submit_once(
                 send,
                 None,
                 resource=self.name,
                 deadline=self.http.deadline,
                 advice=f"look for a job with the tag {tag} on the server's web page before you submit it again",
             )
-        return str(expect(response.json(), "id", resource=self.name, what="the answer to a submission"))
 
     def _check(self, job: IQMServer) -> None:
         if job.job_type == "run":
@@ -275,13 +287,22 @@ class IQMServerDriver(VendorResource):
         """Wait; for a single task in requests that the server holds until it has ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
         ids = list(dict.fromkeys(task_ids))
+        trouble = polling.Trouble()
         while len(ids) == 1:
             left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             # The server is to answer before the client's time-out.
             seconds = int(min(LONGEST_WAIT, left, self.http.read_timeout / 2))
             if seconds < 1:
                 break
-            response = self._looked_at(ids[0], wait=seconds)
+            try:
+                response = self._looked_at(ids[0], wait=seconds)
+            except QRMIError as error:
+                trouble.bear(error)
+                if deadline is not None and time.monotonic() + PAUSE_IN_TROUBLE >= deadline:
+                    return {}
+                polling.pause(PAUSE_IN_TROUBLE)
+                continue
+            trouble.over()
             info = self._info(response.json())
             if info.status.is_final:
                 return {ids[0]: info}
@@ -313,7 +334,7 @@ class IQMServerDriver(VendorResource):
                 raise
 
     def _other_output(self, task_id: str) -> bytes:
-        there = [str(one.get("type")) for one in self._looked_at(task_id).json().get("artifacts") or []]
+        there = [str(one.get("type")) for one in self._parts(self._job(task_id), "artifacts")]
         if "sweep_results" in there:
             with about_task(self.name, task_id):
                 return self._http.get(f"{_job(task_id)}/artifacts/sweep_results").body
@@ -325,13 +346,14 @@ class IQMServerDriver(VendorResource):
 
     def task_logs(self, task_id: str) -> str:
         """The job's timeline, messages and errors."""
-        job = self._looked_at(task_id).json()
+        job = self._job(task_id)
         lines = {
             "Timeline": [
-                f"{one.get('timestamp')} [{one.get('source')}] {one.get('status')}" for one in job.get("timeline") or []
+                f"{one.get('timestamp')} [{one.get('source')}] {one.get('status')}"
+                for one in self._parts(job, "timeline")
             ],
-            "Messages": [f"[{one.get('source')}] {one.get('message')}" for one in job.get("messages") or []],
-            "Errors": [f"[{one.get('source')}] {_of_error(one)}" for one in job.get("errors") or []],
+            "Messages": [f"[{one.get('source')}] {one.get('message')}" for one in self._parts(job, "messages")],
+            "Errors": [f"[{one.get('source')}] {_of_error(one)}" for one in self._parts(job, "errors")],
         }
         return "".join(
             f"{title}:\n" + "".join(f"  {line}\n" for line in listed) for title, listed in lines.items() if listed
@@ -343,11 +365,17 @@ class IQMServerDriver(VendorResource):
             # A body that was cut off is fetched again within the deadline, and raises where it is read after that.
             return self._http.change("GET", _job(task_id), query=query, json_only=True)
 
+    def _job(self, task_id: str) -> dict[str, Any]:
+        return expect_object(self._looked_at(task_id).json(), resource=self.name, what=f"job {task_id}")
+
+    def _parts(self, job: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+        return expect_objects(job.get(name) or [], resource=self.name, what=f"the {name} of a job")
+
     def _info(self, job: Any) -> TaskInfo:
         word = str(expect(job, "status", resource=self.name, what="a job"))
         status = self.status_of(word)
-        told = (job.get("errors") or job.get("messages") or []) if status is TaskStatus.FAILED else []
-        timeline = job.get("timeline") or []
+        told = self._parts(job, "errors") or self._parts(job, "messages") if status is TaskStatus.FAILED else []
+        timeline = self._parts(job, "timeline")
         moments = {one.get("status"): seconds_since_epoch(one.get("timestamp")) for one in timeline}
         runtime = job.get("runtime_ms")
         return TaskInfo(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +12,7 @@ from qrmi_core.drivers.vendor import expect
 from qrmi_core.errors import AuthenticationFailed
 from qrmi_core.http import HttpClient, Response, Told
 from qrmi_core.http_settings import HttpSettings
+from qrmi_core.locks import ForkSafeLock
 from qrmi_core.tokens import Token, seconds_left
 
 __all__ = ["REGIONS", "Login", "Region"]
@@ -59,7 +59,7 @@ class Login:
         self._resource = resource
         self._account = account
         self._region = region
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._given_before = False
         endpoint = account.auth_endpoint or region.auth_endpoint
         self._http = HttpClient(
@@ -68,6 +68,7 @@ class Login:
             resource=resource,
             secrets=account.secrets,
             credentials=self.credentials,
+            address=f"{PREFIX}AUTH_ENDPOINT of {resource}",
             told=_told,
         )
 

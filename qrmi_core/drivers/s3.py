@@ -74,6 +74,7 @@ class Bucket:
             resource=name,
             secrets=[values[SECRET_KEY], values[ACCESS_KEY]],
             credentials=f"{ACCESS_KEY} and {SECRET_KEY} of {name}, and their rights in bucket {values[BUCKET]}",
+            address=f"{ENDPOINT} of {name}",
             told=_told,
         )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,7 +16,16 @@ from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.tasks import TaskStatus
 from qrmi_core.variables import Variable
 
-__all__ = ["VENDOR_VARIABLES", "VendorResource", "about_task", "expect", "new_id", "seconds_since_epoch"]
+__all__ = [
+    "VENDOR_VARIABLES",
+    "VendorResource",
+    "about_task",
+    "expect",
+    "expect_object",
+    "expect_objects",
+    "new_id",
+    "seconds_since_epoch",
+]
 
 DEVICE = "QRMI_DEVICE"
 MIN_POLL = "QRMI_MIN_POLL"
@@ -51,7 +61,8 @@ class VendorResource(QuantumResource):
         Raises:
             ResourceUnavailable: a value cannot be used; says which one and what was expected.
         """
-        return cls(name, values, context)
+        # A key that was read from a file or pasted often ends with a line break.
+        return cls(name, {variable: value.strip() for variable, value in values.items()}, context)
 
     def metadata(self) -> dict[str, str]:
         """The vendor's name of the device."""
@@ -91,6 +102,32 @@ def expect(document: Any, key: str, *, resource: str, what: str) -> Any:
         return document[key]
     except (KeyError, TypeError, IndexError):
         raise ResultError(f"{resource}: {what} has no {key!r}, which this vendor promises", resource=resource) from None
+
+
+def expect_object(document: Any, *, resource: str, what: str) -> dict[str, Any]:
+    """A vendor's answer, or a part of it, that must be a JSON object.
+
+    Raises:
+        ResultError: it is something else, as from a proxy or a login page in between; says which answer.
+    """
+    if isinstance(document, dict):
+        return document
+    raise ResultError(
+        f"{resource}: {what} is {json.dumps(document)[:80]}, and this vendor promises an object", resource=resource
+    )
+
+
+def expect_objects(document: Any, *, resource: str, what: str) -> list[dict[str, Any]]:
+    """A vendor's answer, or a part of it, that must be a list of JSON objects.
+
+    Raises:
+        ResultError: it is something else; says which answer.
+    """
+    if isinstance(document, list):
+        return [expect_object(each, resource=resource, what=f"a part of {what}") for each in document]
+    raise ResultError(
+        f"{resource}: {what} is {json.dumps(document)[:80]}, and this vendor promises a list", resource=resource
+    )
 
 
 def new_id() -> str:

@@ -43,13 +43,16 @@ class WardenClient:
         self._resource = resource
         self._socket = socket
         self._deadline = settings.deadline
-        self._anonymous = HttpClient(address, settings, resource=resource, told=_told)
+        self._anonymous = HttpClient(
+            address, settings, resource=resource, address=f"QRMI_WARDEN_URL of {resource}", told=_told
+        )
         self._http = HttpClient(
             address,
             settings,
             resource=resource,
             told=_told,
             fresh_headers=self._credential,
+            address=f"QRMI_WARDEN_URL of {resource}",
             credentials=f"munge on this host, and that this job's session (QRMI_JOB_ACQUISITION_TOKEN) is its own and "
             f"not given back; only root opens and closes sessions of {resource}",
         )

@@ -9,9 +9,11 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from multiprocessing import parent_process, util
 
 from qrmi_core import polling
 from qrmi_core.errors import QRMIError
+from qrmi_core.locks import ForkSafeLock
 
 __all__ = ["Background"]
 
@@ -25,7 +27,7 @@ class Background:
     """Does what it is handed soon; the end of the interpreter waits for it, but not for long."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._pid: int | None = None
         self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._threads = 0
@@ -36,7 +38,10 @@ class Background:
         with self._lock:
             if self._pid != os.getpid():  # a forked child has neither the threads of its parent nor its work
                 self._pid, self._queue, self._threads, self._unfinished = os.getpid(), queue.SimpleQueue(), 0, 0
-                atexit.register(self.finish, AT_EXIT)
+                if parent_process() is None:
+                    atexit.register(self.finish, AT_EXIT)
+                else:  # a child of multiprocessing ends without what atexit holds
+                    util.Finalize(None, self.finish, args=(AT_EXIT,), exitpriority=0)
             self._unfinished += 1
             self._queue.put(work)
             if self._threads < min(self._unfinished, THREADS):

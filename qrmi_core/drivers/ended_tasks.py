@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 
+from qrmi_core.locks import ForkSafeLock
 from qrmi_core.tasks import TaskInfo
 
 __all__ = ["EndedTasks"]
@@ -18,7 +18,7 @@ class EndedTasks:
     """Ends, results and logs by task id; of large ones only the last are kept, but the very last always is."""
 
     def __init__(self, *, most_tasks: int = MOST_TASKS, most_bytes: int = MOST_BYTES) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._infos: OrderedDict[str, TaskInfo] = OrderedDict()
         self._texts: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._size = 0

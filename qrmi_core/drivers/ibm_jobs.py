@@ -59,7 +59,7 @@ def job_body(payload: QiskitPrimitive, **fields: Any) -> bytes:
 
 def job_info(document: Mapping[str, Any], task_id: str, status_of: Callable[[str], TaskStatus]) -> TaskInfo:
     """What a job's document says; only its status must be there, and words that nobody knows end nothing."""
-    state = document.get("state") or {}
+    state = _object(document.get("state"))
     words = [text for text in (text_of(document.get("status")), text_of(state.get("status"))) if text]
     word = next((word for word in words if word.lower() in JOB_WORDS), words[0] if words else None)
     status = status_of((word or "").lower())
@@ -72,7 +72,6 @@ def job_info(document: Mapping[str, Any], task_id: str, status_of: Callable[[str
         code = code or TOO_LONG_CODE
         reason = reason or f"it ran longer than its limit{f' of {limit} s' if limit else ''} and was cancelled"
         solution = solution or "Ask for more time, or send less work in one task"
-    usage = document.get("usage") or {}
     return TaskInfo(
         id=task_id,
         status=status,
@@ -80,10 +79,14 @@ def job_info(document: Mapping[str, Any], task_id: str, status_of: Callable[[str
         reason=reason,
         code=code,
         solution=solution,
-        program=text_of((document.get("program") or {}).get("id")),
+        program=text_of(_object(document.get("program")).get("id")),
         created=seconds_since_epoch(document.get("created")),
-        qpu_seconds=_seconds(usage.get("seconds")),
+        qpu_seconds=_seconds(_object(document.get("usage")).get("seconds")),
     )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _seconds(value: Any) -> float | None:

@@ -8,14 +8,14 @@ was lost, and another was opened instead. It costs nothing, for a session is cha
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from qrmi_core.drivers.vendor import expect
-from qrmi_core.errors import VendorError
+from qrmi_core.drivers.vendor import expect, expect_object
+from qrmi_core.errors import QRMIError, VendorError
 from qrmi_core.http import HttpClient
+from qrmi_core.locks import ForkSafeLock
 from qrmi_core.submission import Undecided, submit_once
 
 __all__ = ["Sessions"]
@@ -29,7 +29,11 @@ PAUSE = 1.0
 
 
 class Sessions:
-    """The session of one resource in this process; its threads share it."""
+    """The session of one resource in this process; its threads share it.
+
+    Those that were opened here are remembered until they are closed: where one has ended early, the tasks after it ran
+    in another.
+    """
 
     def __init__(
         self, api: HttpClient, resource: str, request: Mapping[str, Any], known: str | None, *, advice: str
@@ -48,7 +52,8 @@ class Sessions:
         self._resource = resource
         self._request = request
         self._advice = advice
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
+        self._opened: dict[str, None] = {}
 
     def current(self) -> str:
         """The session that is known, else a new one."""
@@ -74,7 +79,7 @@ class Sessions:
     def takes_jobs(self, session: str) -> bool:
         """Whether a session is there, open, and not about to end."""
         try:
-            document = self._api.get_json(_path(session))
+            document = self._document(session)
         except VendorError as error:
             if error.http_status == 404:
                 return False
@@ -83,21 +88,45 @@ class Sessions:
         ends_soon = left is not None and most is not None and left <= most * SHARE_LEFT
         return document.get("state") != "closed" and document.get("accepting_jobs") is not False and not ends_soon
 
-    def end(self, session: str) -> None:
+    def end(self, acquired: str) -> None:
+        """End the session of an acquisition, or the one that is known, and all that were opened here.
+
+        Each is tried, whatever becomes of the others; those that could not be ended are tried again next time.
+
+        Raises:
+            QRMIError: the first problem.
+        """
+        with self._lock:
+            sessions = dict.fromkeys(filter(None, (acquired or self.known, *self._opened)))
+            if self.known in sessions:
+                self.known = None
+        problems = []
+        for session in sessions:
+            try:
+                self._end(session)
+            except QRMIError as error:
+                problems.append(error)
+            else:
+                with self._lock:
+                    self._opened.pop(session, None)
+        if problems:
+            raise problems[0]
+
+    def _end(self, session: str) -> None:
         """Let a session take no more jobs, which ends it when it is empty; cancel what it still holds.
 
         Its list of jobs is not asked: a job that was made a moment ago may be missing there.
         """
-        with self._lock:
-            if self.known == session:
-                self.known = None
         try:
             self._change("PATCH", _path(session), {"accepting_jobs": False})
-            if self._api.get_json(_path(session)).get("state") != "closed":
+            if self._document(session).get("state") != "closed":
                 self._change("DELETE", _path(session, "/close"))
         except VendorError as error:
             if error.http_status != 404:
                 raise
+
+    def _document(self, session: str) -> dict[str, Any]:
+        return expect_object(self._api.get_json(_path(session)), resource=self._resource, what=f"session {session}")
 
     def _change(self, method: str, path: str, body: object = None) -> None:
         """Change a session; one that has ended meanwhile is left as it is."""
@@ -131,7 +160,11 @@ class Sessions:
                 ) from error
             return str(expect(answer.json(), "id", resource=self._resource, what="a new session"))
 
-        return submit_once(send, lambda: None, resource=self._resource, deadline=self._api.settings.deadline, lag=PAUSE)
+        session = submit_once(
+            send, lambda: None, resource=self._resource, deadline=self._api.settings.deadline, lag=PAUSE
+        )
+        self._opened[session] = None
+        return session
 
 
 def _path(session: str, part: str = "") -> str:

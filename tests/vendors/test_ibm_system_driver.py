@@ -489,6 +489,7 @@ def test_release_ends_what_the_acquisition_left(site: SystemSite, slow: SystemSi
     others = qpu(slow).submit(CASE.payload(2))
     for _ in range(2):
         qpu(slow).release(token)
+    tidied()
     assert running.id not in slow.emulator.dialect.jobs
     assert stopped.id not in slow.emulator.dialect.jobs
     assert objects_of(slow, running) == objects_of(slow, stopped) == set()

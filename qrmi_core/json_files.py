@@ -24,6 +24,9 @@ def load_json(path: Path) -> Any:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigurationError(f"it cannot be read: {reason}", file=str(path)) from error
 
+    if not text.strip():
+        raise ConfigurationError("it is empty; has what writes it ended?", file=str(path))
+
     def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         loaded = dict(pairs)
         if len(loaded) < len(pairs):

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from qrmi_core.errors import InputError
 from qrmi_core.payloads import AliceBobFelis, IQMServer, Payload, PulserBatch, PulserJob, QiskitPrimitive
 
-__all__ = ["parse_payload", "read_payload"]
+__all__ = ["described", "parse_payload", "read_payload"]
 
 LONGEST_TAG = 50
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -63,11 +63,17 @@ def parse_payload(text: str, source: str) -> Payload:
         InputError: it is not JSON (with line and column), or fits no kind of payload.
     """
     members = _Members(_object_members(text, source), source)
-    for own_keys, build in _KINDS.items():
-        if any(key in members for key in own_keys):
-            return build(members)
-    keys = " | ".join("{" + ", ".join(own_keys) + "}" for own_keys in _KINDS)
+    for form in _FORMS.values():
+        if any(key in members for key in form.keys):
+            return form.build(members)
+    keys = " | ".join("{" + ", ".join(form.keys) + "}" for form in _FORMS.values())
     raise InputError(f"{source}: not a payload: one of {keys} was expected, found {_listed(members.names())}")
+
+
+def described(kind: type[Any]) -> str:
+    """A kind of payload in words, with the keys that its files have."""
+    form = _FORMS.get(kind)
+    return kind.__name__ if form is None else f"{form.words} (keys {', '.join(form.keys)})"
 
 
 class _Members:
@@ -148,11 +154,20 @@ def _iqm_server(members: _Members) -> Payload:
     return IQMServer(members.object_text("iqmjson", or_string=True), job_type, use_timeslot, tag)
 
 
-_KINDS: dict[tuple[str, str], Callable[[_Members], Payload]] = {
-    ("program_id", "parameters"): _qiskit_primitive,
-    ("job_runs", "sequence"): _pulser_batch,
-    ("human_qir", "input_params"): _alice_bob_felis,
-    ("iqmjson", "job_type"): _iqm_server,
+@dataclass(frozen=True)
+class _Form:
+    """How the files of one kind of payload look."""
+
+    words: str
+    keys: tuple[str, str]
+    build: Callable[[_Members], Payload]
+
+
+_FORMS: dict[type[Any], _Form] = {
+    QiskitPrimitive: _Form("an IBM program", ("program_id", "parameters"), _qiskit_primitive),
+    PulserBatch: _Form("a Pulser sequence", ("job_runs", "sequence"), _pulser_batch),
+    AliceBobFelis: _Form("a program for Felis", ("human_qir", "input_params"), _alice_bob_felis),
+    IQMServer: _Form("a job for an IQM server", ("iqmjson", "job_type"), _iqm_server),
 }
 
 

@@ -14,7 +14,7 @@ import typer
 
 from qrmi_core.cli.options import Config
 from qrmi_core.cli.output import find, note, waiting
-from qrmi_core.errors import InputError, QRMIError, TaskCancelled, UnsupportedFunction
+from qrmi_core.errors import InputError, QRMIError, TaskCancelled, UnsupportedFunction, UnsupportedPayload
 
 if TYPE_CHECKING:
     from qrmi_core.cli.signals import Signals
@@ -55,13 +55,32 @@ def run(
     payload = read_payload(payload_file)
     try:
         with Signals() as signals, _destination(output) as write:
-            write(_run_to_the_end(find(QRMIService(config), name).resource, payload, signals))
+            resource = find(QRMIService(config), name).resource
+            _refuse_other_kinds(resource, payload, payload_file)
+            write(_run_to_the_end(resource, payload, signals))
     except TaskCancelled as error:
         note(str(error))
         raise typer.Exit(CANCELLED) from None
     except Stopped as stopped:
         note(f"ended by {stopped}")
         raise typer.Exit(CANCELLED) from None
+
+
+def _refuse_other_kinds(resource: QuantumResource, payload: Payload, file: Path) -> None:
+    """In the words of payload files: who writes one has never seen the names of our classes.
+
+    Raises:
+        UnsupportedPayload: the resource runs nothing of this kind.
+    """
+    from qrmi_core.payload_files import described
+
+    if not isinstance(payload, resource.takes):
+        taken = " or ".join(described(kind) for kind in resource.takes)
+        raise UnsupportedPayload(
+            f"{file} holds {described(type(payload))}, but {resource.name} ({resource.type}) takes {taken}: "
+            f"choose another QPU",
+            resource=resource.name,
+        )
 
 
 def _run_to_the_end(resource: QuantumResource, payload: Payload, signals: Signals) -> bytes:

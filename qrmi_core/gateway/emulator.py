@@ -10,6 +10,7 @@ from typing import Self
 
 from aiohttp import web
 
+from qrmi_core.errors import UnsupportedPayload
 from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects import Dialect, DialectOptions, dialect
 from qrmi_core.gateway.faults import Counters, Faults
@@ -26,6 +27,9 @@ class Emulator:
     """A server that runs in a thread of its own while its ``with`` block does.
 
     ``faults`` may be changed meanwhile; ``counters`` tell what came of the requests, ``device.runs`` what was run.
+
+    Raises:
+        UnsupportedPayload: the device does not run what this API is sent.
     """
 
     def __init__(
@@ -37,7 +41,14 @@ class Emulator:
         faults: Faults | None = None,
         port: int = 0,
     ) -> None:
-        self.dialect: Dialect = dialect(name)(device, options or DialectOptions())
+        kind = dialect(name)
+        if kind.takes not in device.resource.takes:
+            raise UnsupportedPayload(
+                f"{device.resource.name} ({device.resource.type}) does not run what {name} is sent "
+                f"({kind.takes.__name__}): put another engine behind it, such as {kind.engine}",
+                resource=device.resource.name,
+            )
+        self.dialect: Dialect = kind(device, options or DialectOptions())
         self.type = name
         self.device = device
         self.faults = faults or Faults()

@@ -54,6 +54,9 @@ class Refused(Exception):
 class Dialect(ABC):
     """One vendor's REST API in front of a device."""
 
+    takes: ClassVar[type[Any]]
+    """The kind of payload that the resource behind it must run."""
+
     engine: ClassVar[str]
     """The embedded resource that stands behind it when none is named."""
 

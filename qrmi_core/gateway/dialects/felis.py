@@ -33,6 +33,7 @@ HEALTH = {ResourceStatusCode.ONLINE: "OK", ResourceStatusCode.PAUSED: "NOK", Res
 class Felis(Dialect):
     """A Felis server with one target, the device's."""
 
+    takes = AliceBobFelis
     engine = "felis_ideal"
 
     def __init__(self, device: Device, options: DialectOptions) -> None:
@@ -42,8 +43,6 @@ class Felis(Dialect):
         self._target: dict[str, Any] = {}
 
     async def started(self) -> None:
-        if AliceBobFelis not in self.device.resource.takes:
-            raise InputError(f"{self.device.resource.name} runs no QIR: name another --engine, such as {self.engine}")
         self._target = (await self.device.target()).json()
 
     def environment(self) -> dict[str, str]:

@@ -37,6 +37,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 class ComputeService(Dialect):
     """One instance with one device, all of whose jobs and sessions are in memory."""
 
+    takes = QiskitPrimitive
     engine = "aer_fez"
 
     def __init__(self, device: Device, options: DialectOptions) -> None:

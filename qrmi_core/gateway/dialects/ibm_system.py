@@ -88,6 +88,7 @@ class QuantumSystem(Dialect):
     takes ``lanes``.
     """
 
+    takes = QiskitPrimitive
     engine = "aer_fez"
     optional = frozenset({"lanes"})
     hint = (

@@ -70,6 +70,7 @@ class _Job:
 class IQMDialect(Dialect):
     """An IQM Server with one quantum computer; ``iqm_crystal`` has the alias ``iqm:crystal``, as IQM writes them."""
 
+    takes = IQMServer
     engine = "iqm_crystal"
 
     def __init__(self, device: Device, options: DialectOptions) -> None:

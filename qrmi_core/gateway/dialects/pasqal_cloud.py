@@ -36,6 +36,7 @@ Handler = Callable[[web.Request], Any]
 class PasqalCloudDialect(Dialect):
     """One project with one QPU, which is the device behind it under the name FRESNEL, and with emulators."""
 
+    takes: ClassVar[type[Any]] = PulserBatch
     engine: ClassVar[str] = "pulser_analog"
 
     def __init__(self, device: Device, options: DialectOptions) -> None:

@@ -56,6 +56,7 @@ class _Job:
 class Warden(Dialect):
     """Warden's REST API."""
 
+    takes: ClassVar[type[Any]] = PulserBatch
     engine: ClassVar[str] = "pulser_analog"
     optional: ClassVar[frozenset[str]] = frozenset({"cancel", "logs"})
     hint: ClassVar[str] = (

@@ -98,7 +98,7 @@ def test_names_are_unique(tmp_path: Path, second: str, message: str) -> None:
         ('{"resources": [], "resources": []}', "the key 'resources' stands twice in one object"),
         ('{"resources": [{"name": "a", "name": "b"}]}', "the key 'name' stands twice"),
         ("[]", "top level: an object was expected, as in"),
-        ("", "line 1 column 1: not JSON"),
+        (" \n", "it is empty; has what writes it ended"),
         ('{"resource": []}', "resources: this key is missing|resource: unknown key; did you mean resources"),
         ("[" * 100_000, "nested too deeply"),
     ],

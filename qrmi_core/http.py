@@ -333,7 +333,7 @@ class HttpClient:
         told = self._told_by(response)
         status = response.status
         where = f"{self._resource}: {response.url}"
-        said = problem or told.message or self._excerpt(response) or "no reason was given"
+        said = (problem or told.message or self._excerpt(response) or "no reason was given").rstrip(". ")
         fields: dict[str, Any] = {
             "resource": self._resource,
             "http_status": status,
@@ -342,7 +342,7 @@ class HttpClient:
             "solution": told.solution and self._clean(told.solution),
         }
         code = f", code {told.code}" if told.code else ""
-        solution = f". {told.solution}" if told.solution else ""
+        solution = f". {told.solution.rstrip('. ')}" if told.solution else ""
         text = self._clean(f"{where} answered {status}{code}: {said}{solution}")
         if status in {401, 403}:
             kind = "refuses the credentials" if status == 401 else "forbids this to the credentials"

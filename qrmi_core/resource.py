@@ -156,6 +156,14 @@ class QuantumResource(ABC):
     def target(self) -> Target:
         """What a compiler needs to know."""
 
+    def verify_access(self) -> None:
+        """Try whether tasks could be sent: credentials are used, nothing is run.
+
+        Raises:
+            QRMIError: they could not, and why.
+        """
+        self.target()
+
     def metadata(self) -> dict[str, str]:
         """What else is known, as text."""
         return {}

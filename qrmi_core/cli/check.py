@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(config: Config = None, as_json: Json = False) -> None:
-    """Validate the configuration and reach every QPU.
+    """Validate the configuration and reach every QPU, with its credentials.
 
     The exit code is 1 if anything is wrong.
     """
@@ -38,7 +38,7 @@ def check(config: Config = None, as_json: Json = False) -> None:
     else:
         problems = [str(problem) for problem in service.problems]
         with waiting("Reaching every QPU"):
-            answers = ask(service.listing())
+            answers = ask(service.listing(), thoroughly=True)
     fine = not problems and all(answer.is_fine for answer in answers)
     if as_json:
         resources = [{**answer.to_dict(), "fine": answer.is_fine} for answer in answers]

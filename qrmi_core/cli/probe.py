@@ -60,16 +60,19 @@ class Answer:
         return {**known, **self.status.to_dict()}
 
 
-def ask(entries: Sequence[ListedResource]) -> list[Answer]:
-    """Ask every resource, in threads; an error is an answer too."""
+def ask(entries: Sequence[ListedResource], *, thoroughly: bool = False) -> list[Answer]:
+    """Ask every resource for its status, ``thoroughly`` with its credentials; in threads; an error is an answer too."""
     with ThreadPoolExecutor(AT_A_TIME) as threads:
-        return list(threads.map(_ask_one, entries))
+        return list(threads.map(lambda entry: _ask_one(entry, thoroughly=thoroughly), entries))
 
 
-def _ask_one(entry: ListedResource) -> Answer:
+def _ask_one(entry: ListedResource, *, thoroughly: bool) -> Answer:
     try:
         resource = entry.hurried(PATIENCE)
         lacks_packages = isinstance(resource, EngineResource) and bool(resource.missing_packages())
-        return Answer(entry, resource.status(), installed=not (lacks_packages and entry.origin == "embedded"))
+        status = resource.status()
+        if thoroughly and not lacks_packages and status.status is not ResourceStatusCode.OFFLINE:
+            resource.verify_access()
+        return Answer(entry, status, installed=not (lacks_packages and entry.origin == "embedded"))
     except QRMIError as error:
         return Answer(entry, error=error)

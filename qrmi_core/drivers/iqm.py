@@ -55,7 +55,7 @@ SOLUTIONS = {
     "calibration_set_not_found": f"Check {CALIBRATION_SET}, or leave it out for the default one",
     "no_booked_timeslots": "Book a timeslot on the server's web page, or submit without use_timeslot",
     "not_enough_credits": "Ask whoever manages the account for credits",
-    "qc_not_found": f"Set {DEVICE} to the alias or the id of a quantum computer of this server",
+    "qc_not_found": f"Set {DEVICE} to the alias or the id of a quantum computer that the server's web page lists",
     "quota_exceeded": "Wait until jobs of this account have ended, or ask its manager for a larger quota",
     "request_payload_too_large": "Send fewer circuits at once",
     "timeslot_required": "Book a timeslot on the server's web page and submit with use_timeslot",

@@ -122,6 +122,10 @@ class EngineResource(BatchResource):
             pending_job_count=counts["queued"],
         )
 
+    def verify_access(self) -> None:
+        """Try whether the engine's packages are there; it has no credentials."""
+        self._require_packages()
+
     def acquire(self) -> str:
         """Start the engine and hold it until release, or until this process ends."""
         self._require_packages()

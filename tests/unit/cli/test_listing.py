@@ -5,10 +5,16 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_site import Site
+
+sys.path.append(str(Path(__file__).parents[2] / "vendors"))
+
+from vendor_site import site as vendor_site
 
 CONFIGURED = {
     "resources": [
@@ -190,3 +196,16 @@ def test_a_server_that_is_not_there_is_not_waited_for(site: Site) -> None:
     done = site.qrmi("status", "away", "--config", config)
     assert done.returncode == 1
     assert re.search(r"away: http://127\.0\.0\.1:9/.* cannot be reached: .*Check the address", done.stderr)
+
+
+def test_a_check_uses_the_credentials(site: Site) -> None:
+    """Pasqal's status needs none; its specifications do."""
+    with vendor_site("pasqal-cloud") as running:
+        wrong = {**running.environment, "QRMI_PASQAL_CLOUD_CLIENT_SECRET": "not this one"}
+        entries = [("good", running.environment), ("wrong", wrong)]
+        resources = [{"name": name, "type": "pasqal-cloud", "environment": block} for name, block in entries]
+        config = str(site.script(json.dumps({"resources": resources}), "qrmi_config.json"))
+        found = by_name(json.loads(site.qrmi("check", "--config", config, "--json").stdout)["resources"])
+    assert found["good"]["fine"]
+    assert not found["wrong"]["fine"]
+    assert "QRMI_PASQAL_CLOUD_CLIENT_SECRET" in found["wrong"]["error"]

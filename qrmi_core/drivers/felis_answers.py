@@ -13,7 +13,17 @@ from qrmi_core.errors import ResultError
 from qrmi_core.http import Response, Told
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
-__all__ = ["WORDS", "announcement", "counted_shots", "info_of", "last_event", "log_of", "output_text", "told"]
+__all__ = [
+    "WORDS",
+    "announcement",
+    "counted_shots",
+    "created",
+    "info_of",
+    "last_event",
+    "log_of",
+    "output_text",
+    "told",
+]
 
 WORDS = {
     "CREATED": TaskStatus.QUEUED,
@@ -57,6 +67,12 @@ def info_of(job: Mapping[str, Any], task_id: str, status_of: Callable[[str], Tas
         ended=times.get(word) if status.is_final else None,
         shots=int(shots) if isinstance(shots, int | float) else None,
     )
+
+
+def created(job: Mapping[str, Any]) -> str:
+    """When a job was made, as the vendor writes it; empty where it does not say."""
+    events = _events(job)
+    return str(events[0].get("createdAt") or "") if events else ""
 
 
 def last_event(job: Mapping[str, Any]) -> str | None:
@@ -145,7 +161,8 @@ def _events(job: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _error(job: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """The code of a job's first error, and what all of them say."""
     errors = job.get("errors")
-    contents = [_content(one.get("content") if isinstance(one, dict) else one) for one in errors or ()]
+    listed = errors if isinstance(errors, list) else []
+    contents = [_content(one.get("content") if isinstance(one, dict) else one) for one in listed]
     codes = [code for code, _ in contents if code]
     reasons = [reason for _, reason in contents if reason]
     return codes[0] if codes else None, "; ".join(reasons) or None

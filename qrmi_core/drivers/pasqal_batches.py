@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qrmi_core.drivers.vendor import seconds_since_epoch
+from qrmi_core.drivers.vendor import expect, seconds_since_epoch
 from qrmi_core.errors import InputError
 from qrmi_core.payloads import PulserBatch, PulserJob
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
-__all__ = ["ENDS", "WORDS", "batch_body", "batch_info", "is_emulator", "job_bodies", "job_info", "matching"]
+__all__ = ["ENDS", "WORDS", "batch_body", "batch_info", "is_emulator", "job_bodies", "job_info", "matching", "packed"]
 
 WORDS = {
     "PENDING": TaskStatus.QUEUED,
@@ -28,6 +29,7 @@ WORDS = {
 
 ENDS = frozenset(word for word, status in WORDS.items() if status.is_final)
 
+WORTH_PACKING = 2048
 TIMED_OUT = "it timed out before it was done"
 
 
@@ -85,12 +87,25 @@ def job_bodies(jobs: Sequence[PulserJob], device_type: str | None, resource: str
     return bodies
 
 
-def job_info(job: Mapping[str, Any]) -> TaskInfo:
-    """What an answer says of a job."""
-    word = str(job["status"])
+def packed(body: Any) -> tuple[bytes, dict[str, str]]:
+    """A body as it is sent, and the headers that say so; a large one is compressed."""
+    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    if len(data) <= WORTH_PACKING:
+        return data, headers
+    return gzip.compress(data, 5), {**headers, "Content-Encoding": "gzip"}
+
+
+def job_info(job: Mapping[str, Any], resource: str) -> TaskInfo:
+    """What an answer says of a job.
+
+    Raises:
+        ResultError: it lacks what every job has.
+    """
+    word = str(expect(job, "status", resource=resource, what="a job"))
+    runs = job.get("runs")
     started, ended = seconds_since_epoch(job.get("start_timestamp")), seconds_since_epoch(job.get("end_timestamp"))
     return TaskInfo(
-        id=str(job["id"]),
+        id=str(expect(job, "id", resource=resource, what="a job")),
         status=WORDS.get(word, TaskStatus.RUNNING),
         vendor_status=word,
         reason=_reason(word, job.get("errors")),
@@ -98,7 +113,7 @@ def job_info(job: Mapping[str, Any]) -> TaskInfo:
         started=started,
         ended=ended,
         qpu_seconds=ended - started if started is not None and ended is not None else None,
-        shots=job.get("runs"),
+        shots=runs if isinstance(runs, int) else None,
     )
 
 
@@ -108,19 +123,25 @@ def _reason(word: str, errors: Any) -> str | None:
     return TIMED_OUT if word == "TIMED_OUT" else None
 
 
-def batch_info(batch_id: str, jobs: Sequence[TaskInfo], *, closed: bool, word: str | None) -> TaskInfo:
+def batch_info(
+    batch_id: str, jobs: Sequence[TaskInfo], *, closed: bool, word: str | None, whole: bool = True
+) -> TaskInfo:
     """A batch from its jobs: completed when one of them is, ended when it is ``closed`` and they all have.
 
-    ``word`` is its own status where it was asked for.
+    ``word`` is its own status where it was asked for. It alone counts for the end of a batch that shows no job, or not
+    all of them (``whole``).
     """
     unfinished = [info for info in jobs if not info.status.is_final]
     found = {info.status for info in jobs}
-    if unfinished or not closed:
+    if not unfinished and not (jobs and whole):
+        status = WORDS.get(word or "", TaskStatus.RUNNING)
+    elif unfinished or not closed:
         status = TaskStatus.QUEUED if found <= {TaskStatus.QUEUED} else TaskStatus.RUNNING
     else:
         order = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
-        status = next((each for each in order if each in found), WORDS.get(word or "", TaskStatus.CANCELLED))
+        status = next(each for each in order if each in found)
     ended = status.is_final
+    counted = ended and whole
     starts = [info.started for info in jobs if info.started is not None]
     ends = [info.ended for info in jobs if info.ended is not None]
     seconds = [info.qpu_seconds for info in jobs if info.qpu_seconds is not None]
@@ -134,8 +155,8 @@ def batch_info(batch_id: str, jobs: Sequence[TaskInfo], *, closed: bool, word: s
         created=min((info.created for info in jobs if info.created is not None), default=None),
         started=min(starts, default=None),
         ended=max(ends, default=None) if ended else None,
-        qpu_seconds=sum(seconds) if ended and seconds else None,
-        shots=sum(shots) if ended and shots else None,
+        qpu_seconds=sum(seconds) if counted and seconds else None,
+        shots=sum(shots) if counted and shots else None,
     )
 
 

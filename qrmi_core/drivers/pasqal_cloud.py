@@ -6,10 +6,7 @@ A task is a batch. It carries a tag of our own, so that it can be found where th
 
 from __future__ import annotations
 
-import gzip
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -25,9 +22,19 @@ from qrmi_core.drivers.pasqal_batches import (
     job_bodies,
     job_info,
     matching,
+    packed,
 )
 from qrmi_core.drivers.pasqal_config import ACCOUNT_VARIABLES, PROJECT, Account, account
-from qrmi_core.drivers.vendor import VENDOR_VARIABLES, VendorResource, about_task, expect, new_id
+from qrmi_core.drivers.pasqal_known import KnownBatches
+from qrmi_core.drivers.vendor import (
+    VENDOR_VARIABLES,
+    VendorResource,
+    about_task,
+    expect,
+    expect_object,
+    expect_objects,
+    new_id,
+)
 from qrmi_core.errors import (
     InputError,
     QRMIError,
@@ -39,6 +46,7 @@ from qrmi_core.errors import (
     VendorError,
 )
 from qrmi_core.http import HttpClient, Response, Told
+from qrmi_core.locks import ForkSafeLock
 from qrmi_core.payloads import Payload, PulserBatch, PulserJob
 from qrmi_core.resource import BatchResource, JobContext, ResourceStatus, ResourceStatusCode, Target
 from qrmi_core.submission import LIST_LAG, Undecided, submit_once
@@ -51,8 +59,6 @@ BASE_URL = "QRMI_PASQAL_CLOUD_BASE_URL"
 REGION = "QRMI_PASQAL_CLOUD_REGION"
 CORE = "/core-fast/api"
 PAGE = 100
-REMEMBERED = 256
-WORTH_PACKING = 2048
 REFUSALS = frozenset({400, 403, 404, 409, 422})
 
 
@@ -81,10 +87,10 @@ class PasqalCloud(VendorResource, BatchResource):
             )
         self._region = REGIONS[region]
         self._base = (values.get(BASE_URL) or self._region.base).rstrip("/") + CORE
-        self._public = HttpClient(self._base, self.http, resource=name, told=_told)
-        self._lock = threading.Lock()
+        self._public = HttpClient(self._base, self.http, resource=name, address=f"{BASE_URL} of {name}", told=_told)
+        self._lock = ForkSafeLock()
         self._account_of: tuple[Account, HttpClient] | None = None
-        self._batches: OrderedDict[str, _Known] = OrderedDict()
+        self._known = KnownBatches()
 
     def acquire(self) -> str:
         """A token of our own: this vendor has no acquisitions."""
@@ -130,8 +136,9 @@ class PasqalCloud(VendorResource, BatchResource):
             ),
             device_type,
         )
-        known = self._know(batch_id)
+        known = self._known.of(batch_id)
         known.closed, known.sequence = not batch.open, batch.sequence
+        known.learn(len(batch.jobs))
         return batch_id
 
     def task_stop(self, task_id: str) -> None:
@@ -143,20 +150,22 @@ class PasqalCloud(VendorResource, BatchResource):
                     raise
 
     def task_info(self, task_id: str) -> TaskInfo:
-        known = self._know(task_id)
-        jobs = self.batch_jobs(task_id)
-        word = None
-        if not known.closed and all(info.status.is_final for info in jobs):
+        known = self._known.of(task_id)
+        jobs, word = self._listed(task_id), None
+        if all(info.status.is_final for info in jobs) and not known.ended:
             word = self._status_word(task_id)
-            known.closed = word in ENDS
-        info = batch_info(task_id, jobs, closed=known.closed, word=word)
-        if info.status.is_final:
+            if word in ENDS:
+                known.closed = True
+                jobs = jobs if known.shows_all(jobs) else self._all_listed(task_id)
+        info = batch_info(task_id, jobs, closed=known.closed, word=word, whole=known.shows_all(jobs))
+        if info.status.is_final and known.shows_all(jobs):
             known.ended = jobs
         return info
 
     def task_output(self, task_id: str) -> bytes:
         """The result of its job; of several jobs ``{"jobs": [{"id", "status", "reason", "result"}, ...]}``."""
         jobs = self.batch_jobs(task_id)
+        self._known.of(task_id).need_all(jobs, task_id, self.name)
         if len(jobs) == 1:
             return json.dumps(self._output(task_id, jobs[0].id)).encode()
         told = []
@@ -167,19 +176,39 @@ class PasqalCloud(VendorResource, BatchResource):
         return json.dumps({"jobs": told}).encode()
 
     def batch_jobs(self, batch_id: str) -> tuple[TaskInfo, ...]:
-        known = self._know(batch_id)
+        if self._known.of(batch_id).sent is None:
+            self._status_word(batch_id)
+        return self._all_listed(batch_id)
+
+    def _all_listed(self, batch_id: str) -> tuple[TaskInfo, ...]:
+        """The jobs of a batch; as many of them as it shows where it does not show all in time."""
+        known, jobs = self._known.of(batch_id), self._listed(batch_id)
+
+        def look_again() -> bool:
+            nonlocal jobs
+            jobs = self._listed(batch_id)
+            return known.shows_all(jobs)
+
+        if known.sent and not known.shows_all(jobs):
+            polling.wait_until(look_again, timeout=LIST_LAG)
+        return jobs
+
+    def _listed(self, batch_id: str) -> tuple[TaskInfo, ...]:
+        """The jobs that a batch shows; new ones come late."""
+        known = self._known.of(batch_id)
         if known.ended:
             return known.ended
-        jobs = tuple(job_info(job) for job in self._jobs(batch_id))
-        if known.closed and all(info.status.is_final for info in jobs):
+        jobs = tuple(job_info(job, self.name) for job in self._jobs(batch_id))
+        if known.closed and known.sent and known.shows_all(jobs) and all(info.status.is_final for info in jobs):
             known.ended = jobs
         return jobs
 
     def batch_is_open(self, batch_id: str) -> bool:
-        known = self._know(batch_id)
+        known = self._known.of(batch_id)
         if not known.closed:
             with about_task(self.name, batch_id):
-                batch = self._data(self._api.get_json(f"/v2/batches/{batch_id}"))
+                batch = self._object(self._api.get_json(f"/v2/batches/{batch_id}"), "a batch")
+            known.learn(batch.get("jobs_count"))
             known.closed = not expect(batch, "open", resource=self.name, what="a batch")
         return not known.closed
 
@@ -192,9 +221,10 @@ class PasqalCloud(VendorResource, BatchResource):
         bodies = job_bodies(jobs, None, self.name)
         if not bodies:
             return ()
-        with self._know(batch_id).adding:
-            before = {str(job["id"]) for job in self._jobs(batch_id)}
-            return submit_once(
+        known = self._known.of(batch_id)
+        with known.adding:
+            before = self._before(batch_id)
+            ids = submit_once(
                 lambda: self._added(batch_id, bodies, before),
                 lambda: self._look_up_jobs(batch_id, bodies, before),
                 resource=self.name,
@@ -202,15 +232,28 @@ class PasqalCloud(VendorResource, BatchResource):
                 lag=LIST_LAG,
                 advice=f"look at the jobs of batch {batch_id}",
             )
+            known.learn(len(before) + len(ids))
+        return ids
+
+    def _before(self, batch_id: str) -> frozenset[str]:
+        """The ids of all jobs that a batch has; none may be taken for a new one because it is shown late."""
+        jobs, known = self.batch_jobs(batch_id), self._known.of(batch_id)
+        if known.sent is None:
+            polling.pause(LIST_LAG)
+            jobs = self._listed(batch_id)
+        known.need_all(jobs, batch_id, self.name)
+        return frozenset(info.id for info in jobs)
 
     def batch_close(self, batch_id: str) -> None:
+        known = self._known.of(batch_id)
         with about_task(self.name, batch_id):
             try:
-                self._api.change("PATCH", f"/v2/batches/{batch_id}/complete")
+                answer = self._api.change("PATCH", f"/v2/batches/{batch_id}/complete", json_only=True)
+                known.learn(self._object(answer.json(), "a batch").get("jobs_count"))
             except VendorError as error:
                 if error.http_status not in REFUSALS or self.batch_is_open(batch_id):
                     raise
-        self._know(batch_id).closed = True
+        known.closed = True
 
     def batch_cancel_jobs(self, batch_id: str, job_ids: Collection[str]) -> None:
         if not job_ids:
@@ -234,15 +277,12 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def _output(self, batch_id: str, job_id: str) -> dict[str, Any]:
         """A job's result; those of the batch's other jobs come with it and are kept until they are asked for."""
-        known = self._know(batch_id)
+        known = self._known.of(batch_id)
         with known.fetching:
             if job_id not in known.results:
                 with about_task(self.name, batch_id):
-                    found = self._data(self._api.get_json(f"/v1/batches/{batch_id}/full_results"))
-                if not isinstance(found, dict):
-                    raise ResultError(
-                        f"{self.name}: the results of batch {batch_id} are no map of jobs", task_id=batch_id
-                    )
+                    answer = self._api.get_json(f"/v1/batches/{batch_id}/full_results")
+                found = self._object(answer, "the map of a batch's results")
                 known.results = {job: found[job] for job in found if job not in known.handed_out or job == job_id}
             result = known.results.pop(job_id, None)
             known.handed_out.add(job_id)
@@ -252,18 +292,18 @@ class PasqalCloud(VendorResource, BatchResource):
                 resource=self.name,
                 task_id=job_id,
             )
-        return {"counter": None, "raw": None, "serialised_results": None, **result}
+        told = expect_object(result, resource=self.name, what=f"the result of job {job_id}")
+        return {"counter": None, "raw": None, "serialised_results": None, **told}
 
     def _about_sequence(self, batch_id: str, job_id: str) -> dict[str, Any]:
         """The order of the atoms in the bitstrings of a job, and the duration of its sequence."""
-        known = self._know(batch_id)
+        known = self._known.of(batch_id)
         with about_task(self.name, batch_id):
             if known.sequence is None:
-                known.sequence = str(
-                    self._data(self._api.get_json(f"/v2/batches/{batch_id}"))["sequence_builder"]
-                ).encode()
+                batch = self._data(self._api.get_json(f"/v2/batches/{batch_id}"))
+                known.sequence = str(expect(batch, "sequence_builder", resource=self.name, what="a batch")).encode()
             if job_id not in known.variables:
-                self._jobs(batch_id)
+                self.batch_jobs(batch_id)
         build = converter("pulser-sequence", extra="pulser")
         variables = known.variables.get(job_id)
         _, atoms, duration = build(known.sequence, json.dumps(variables).encode() if variables else None)
@@ -278,6 +318,8 @@ class PasqalCloud(VendorResource, BatchResource):
             """One request for all jobs in each round: whoever is asked for again begins the next one."""
             if job_id not in rounds:
                 rounds.clear()
+                rounds.update({info.id: info for info in self._listed(batch_id)})
+            if job_id not in rounds:
                 rounds.update({info.id: info for info in self.batch_jobs(batch_id)})
             if job_id not in rounds:
                 raise TaskNotFound(f"batch {batch_id} on {self.name} has no job {job_id}", task_id=job_id)
@@ -287,8 +329,9 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def _look_up(self, tag: str) -> str | None:
         """The batch that was made with this tag."""
-        found = self._data(self._api.get_json("/v1/batches", query={"tag": tag, "offset": 0, "limit": PAGE}))
-        return str(found[0]["id"]) if found else None
+        answer = self._api.get_json("/v1/batches", query={"tag": tag, "offset": 0, "limit": PAGE})
+        found = self._objects(answer, "the list of batches")
+        return str(expect(found[0], "id", resource=self.name, what="a batch")) if found else None
 
     def _look_up_jobs(
         self, batch_id: str, bodies: Sequence[Mapping[str, Any]], before: Collection[str]
@@ -311,6 +354,13 @@ class PasqalCloud(VendorResource, BatchResource):
         return self._id_in(self._submitted("/v1/batches", body))
 
     def _added(self, batch_id: str, bodies: Sequence[Mapping[str, Any]], before: Collection[str]) -> tuple[str, ...]:
+        found: tuple[str, ...] | None = None
+
+        def look() -> bool:
+            nonlocal found
+            found = self._look_up_jobs(batch_id, bodies, before)
+            return found is not None
+
         try:
             self._submitted(f"/v2/batches/{batch_id}/jobs", bodies)
         except VendorError as error:
@@ -319,24 +369,18 @@ class PasqalCloud(VendorResource, BatchResource):
                     f"batch {batch_id} on {self.name} is closed: open a new one", resource=self.name, task_id=batch_id
                 ) from error
             raise
-        ids = self._look_up_jobs(batch_id, bodies, before)
-        if ids is None:
-            polling.pause(LIST_LAG)
-            ids = self._look_up_jobs(batch_id, bodies, before)
-        if ids is None:
+        polling.wait_until(look, timeout=LIST_LAG)
+        if found is None:
             raise SubmissionUncertain(
                 f"{self.name}: {len(bodies)} jobs were added to batch {batch_id} and it does not show them: look at it "
                 f"again later, and do not add them again",
                 resource=self.name,
                 task_id=batch_id,
             )
-        return ids
+        return found
 
     def _submitted(self, path: str, body: Any) -> Response:
-        data = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        if len(data) > WORTH_PACKING:
-            data, headers["Content-Encoding"] = gzip.compress(data, 5), "gzip"
+        data, headers = packed(body)
         return self._api.submit(path, data=data, headers=headers)
 
     def _id_in(self, answer: Response) -> str:
@@ -353,19 +397,23 @@ class PasqalCloud(VendorResource, BatchResource):
         with about_task(self.name, batch_id):
             while True:
                 page = self._api.get_json("/v2/jobs", query={**query, "offset": len(jobs)})
-                found = self._data(page)
+                found = self._objects(page, "the list of jobs")
                 jobs += found
-                if not found or len(jobs) >= (page.get("pagination") or {}).get("total", 0):
+                pagination = expect_object(page.get("pagination") or {}, resource=self.name, what="a pagination")
+                if not found or len(jobs) >= pagination.get("total", 0):
                     break
             if not jobs:
                 self._status_word(batch_id)
-        self._know(batch_id).variables = {str(job.get("id")): job.get("variables") for job in jobs}
+        self._known.of(batch_id).variables = {str(job.get("id")): job.get("variables") for job in jobs}
         return jobs
 
     def _status_word(self, batch_id: str) -> str:
         with about_task(self.name, batch_id):
-            status = self._data(self._api.get_json(f"/v1/batches/{batch_id}/status"))
-        return str(expect(status, "status", resource=self.name, what="the status of a batch"))
+            told = self._object(self._api.get_json(f"/v1/batches/{batch_id}/status"), "the status of a batch")
+        if counts := told.get("jobs_count_per_status"):
+            numbers = expect_object(counts, resource=self.name, what="the counts of a batch's jobs").values()
+            self._known.of(batch_id).learn(sum(number for number in numbers if isinstance(number, int)))
+        return str(expect(told, "status", resource=self.name, what="the status of a batch"))
 
     def _about_device(self, call: Any, device_type: str) -> Any:
         """Where a request is refused because there is no such device type, say which there are."""
@@ -387,11 +435,11 @@ class PasqalCloud(VendorResource, BatchResource):
         found = self._about_device(
             lambda: self._public.get_json("/v1/devices", query={"device_type": self.device}), self.device
         )
-        devices = self._data(found)
+        devices = self._objects(found, "the list of devices")
         if not devices:
-            known = [str(device.get("device_type")) for device in self._data(self._public.get_json("/v1/devices"))]
-            raise self._no_such_device(self.device, known)
-        return dict(devices[0])
+            others = self._objects(self._public.get_json("/v1/devices"), "the list of devices")
+            raise self._no_such_device(self.device, [str(device.get("device_type")) for device in others])
+        return devices[0]
 
     def _no_such_device(self, device_type: str, known: Sequence[str]) -> UnsupportedPayload:
         return UnsupportedPayload(
@@ -402,6 +450,12 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def _data(self, envelope: Any) -> Any:
         return expect(envelope, "data", resource=self.name, what="the answer")
+
+    def _object(self, envelope: Any, what: str) -> dict[str, Any]:
+        return expect_object(self._data(envelope), resource=self.name, what=what)
+
+    def _objects(self, envelope: Any, what: str) -> list[dict[str, Any]]:
+        return expect_objects(self._data(envelope), resource=self.name, what=what)
 
     @property
     def _project(self) -> str:
@@ -431,33 +485,11 @@ class PasqalCloud(VendorResource, BatchResource):
                     token=BearerToken(login.token),
                     secrets=known.secrets,
                     credentials=f"{login.credentials}, and {PROJECT}",
+                    address=f"{BASE_URL} of {self.name}",
                     told=_told,
                 )
                 self._account_of = known, client
             return self._account_of[1]
-
-    def _know(self, batch_id: str) -> _Known:
-        """What this process knows of a batch."""
-        with self._lock:
-            known = self._batches.setdefault(batch_id, _Known())
-            self._batches.move_to_end(batch_id)
-            while len(self._batches) > REMEMBERED:
-                self._batches.popitem(last=False)
-            return known
-
-
-class _Known:
-    """A batch as this process knows it: whether it is closed for good, its jobs once all have ended, their results."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.ended: tuple[TaskInfo, ...] = ()
-        self.results: dict[str, Any] = {}
-        self.handed_out: set[str] = set()
-        self.sequence: bytes | None = None
-        self.variables: dict[str, Any] = {}
-        self.adding = threading.Lock()
-        self.fetching = threading.Lock()
 
 
 def _told(response: Response) -> Told:

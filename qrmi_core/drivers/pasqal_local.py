@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -33,6 +32,7 @@ from qrmi_core.errors import (
     UnsupportedPayload,
     VendorError,
 )
+from qrmi_core.locks import ForkSafeLock
 from qrmi_core.payloads import Payload, PulserBatch, PulserJob
 from qrmi_core.resource import BatchResource, JobContext, ResourceStatus, ResourceStatusCode, Target
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -87,8 +87,8 @@ class PasqalLocal(VendorResource, BatchResource):
         self._warden = WardenClient(self._address(), self.http, resource=name, socket=socket)
         self._session = context.acquisition_token
         self._target: Target | None = None
-        self._asking_for_target = threading.Lock()
-        self._lock = threading.Lock()
+        self._asking_for_target = ForkSafeLock()
+        self._lock = ForkSafeLock()
         self._started: set[int] = set()
         self._ended: OrderedDict[int, _Job] = OrderedDict()
 
@@ -128,20 +128,25 @@ class PasqalLocal(VendorResource, BatchResource):
         return session
 
     def release(self, acquisition_token: str) -> None:
-        """Cancel what this object started, where Warden can cancel, and close the session.
+        """Cancel what this object started, where Warden can cancel, and close the session even where that fails.
 
         Warden does not tell which jobs were started in a session, so those of other processes go on.
         """
         with self._lock:
             started = sorted(self._started)
+        problems: list[QRMIError] = []
         for job in started:
             try:
                 self._cancel(job)
             except (TaskNotFound, UnsupportedFunction):
                 continue
+            except QRMIError as error:
+                problems.append(error)
         self._warden.close_session(acquisition_token)
         if self._session == acquisition_token:
             self._session = None
+        if problems:
+            raise problems[0]
 
     def task_start(self, payload: Payload) -> str:
         """Submit each job of a batch once and return the batch's id.

@@ -7,10 +7,12 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import random
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from qrmi_core import (
     QRMIError,
     ResourceStatusCode,
     ResourceUnavailable,
+    ResultError,
     SubmissionUncertain,
     TaskCancelled,
     TaskFailed,
@@ -470,6 +473,100 @@ class TestOpenBatches:
         task.wait(PATIENCE)
 
 
+def hide(running: Site, batch_id: str, *places: int) -> list[Any]:
+    """Let jobs of a batch appear in no list."""
+    jobs = [running.emulator.dialect._batches[batch_id].jobs[place] for place in places]
+    for job in jobs:
+        job.listed_from = math.inf
+    return jobs
+
+
+def show(jobs: list[Any]) -> None:
+    for job in jobs:
+        job.listed_from = 0.0
+
+
+class TestListsThatLag:
+    @pytest.mark.parametrize("process", ["this", "another"])
+    def test_a_batch_that_shows_no_job_has_not_ended(self, slow_server: Site, process: str) -> None:
+        resource = pasqal(slow_server)
+        task = resource.submit(batch(1))
+        hide(slow_server, task.id, 0)
+        reader = resource if process == "this" else pasqal(slow_server)
+        for _ in range(2):
+            assert reader.task_info(task.id).vendor_status in {"PENDING", "RUNNING"}
+            assert not reader.task_info(task.id).status.is_final
+        task.cancel()
+
+    @pytest.mark.parametrize("process", ["this", "another"])
+    def test_it_has_not_ended_with_the_jobs_that_it_shows(self, server: Site, process: str) -> None:
+        resource = pasqal(server)
+        task = resource.submit(long_batch(jobs=3))
+        ids = [info.id for info in resource.batch_jobs(task.id)]
+        resource.batch_cancel_jobs(task.id, ids[:1])
+        resource.batch_wait(task.id, ids[:1], timeout=PATIENCE)
+        hidden = hide(server, task.id, 1, 2)
+        reader = resource if process == "this" else pasqal(server)
+        assert reader.task_info(task.id).status is TaskStatus.RUNNING
+        show(hidden)
+        task.cancel()
+        assert reader.task(task.id).wait(PATIENCE).status is TaskStatus.CANCELLED
+
+    @pytest.mark.parametrize("process", ["this", "another"])
+    def test_no_job_is_left_out_of_the_results(self, server: Site, process: str) -> None:
+        resource = pasqal(server)
+        task = resource.submit(PulserBatch(areas(), tuple(PulserJob(shots, variables(0.0)) for shots in (3, 4, 5))))
+        hidden = hide(server, task.id, 1, 2)
+        reader = resource if process == "this" else pasqal(server)
+        assert reader.task(task.id).wait(PATIENCE).status is TaskStatus.COMPLETED
+        with pytest.raises(ResultError, match="shows 1 of its 3 jobs: try again later"):
+            reader.task_output(task.id)
+        show(hidden)
+        told = json.loads(reader.task_output(task.id))["jobs"]
+        assert [job["result"]["counter"] for job in told] == [{"0": 3}, {"0": 4}, {"0": 5}]
+
+    @pytest.mark.parametrize("process", ["this", "another"])
+    def test_a_job_that_is_shown_late_is_not_one_that_was_added(self, server: Site, process: str) -> None:
+        resource = pasqal(server)
+        job = PulserJob(3, variables(0.0))
+        task = resource.submit(PulserBatch(areas(), (job,), open=True))
+        runs_before = server.emulator.device.runs
+        timer = threading.Timer(0.5, show, [hide(server, task.id, 0)])
+        timer.start()
+        server.emulator.faults.next_faults.append(("POST /core-fast/api/v2/batches/{batch}/jobs", "reset_before"))
+        added = (resource if process == "this" else pasqal(server)).batch_add(task.id, [job])
+        timer.join()
+        first, second = (info.id for info in resource.batch_jobs(task.id))
+        assert (added, server.emulator.device.runs) == ((second,), runs_before + 1)
+        assert first != second
+        task.cancel()
+
+    def test_an_open_batch_without_jobs_ends_when_the_vendor_says_so(self, server: Site) -> None:
+        resource = pasqal(server)
+        task = resource.submit(PulserBatch(areas(), (), open=True))
+        assert not task.info().status.is_final
+        task.cancel()
+        assert task.wait(PATIENCE).status is TaskStatus.CANCELLED
+
+
+class TestForks:
+    def test_a_child_adds_jobs_while_its_parent_does(self, server: Site) -> None:
+        resource = pasqal(server, QRMI_HTTP_READ_TIMEOUT="5")
+        task = resource.submit(PulserBatch(areas(), (), open=True))
+        with ThreadPoolExecutor(1) as threads, resource._known.of(task.id).adding:
+            child = os.fork()
+            if child == 0:
+                threading.Timer(30, os._exit, [1]).start()
+                try:
+                    resource.batch_add(task.id, [PulserJob(3, variables(0.0))])
+                    os._exit(0)
+                finally:
+                    os._exit(2)
+            assert os.waitstatus_to_exitcode(threads.submit(os.waitpid, child, 0).result(PATIENCE)[1]) == 0
+        assert [info.shots for info in resource.batch_jobs(task.id)] == [3]
+        task.cancel()
+
+
 class TestSubmission:
     @pytest.mark.parametrize("fault", ["error_after", "reset_after", "truncated", "cut_json"])
     def test_a_lost_answer_is_looked_up(self, server: Site, fault: str) -> None:
@@ -570,7 +667,7 @@ class TestWords:
         ],
     )
     def test_of_jobs_and_their_batch(self, word: str, status: TaskStatus) -> None:
-        info = job_info({"id": "1", "status": word})
+        info = job_info({"id": "1", "status": word}, "qpu")
         assert (info.status, info.vendor_status) == (status, word)
         of_batch = batch_info("b", [info], closed=True, word=None)
         assert (of_batch.status, of_batch.vendor_status) == (status, word)
@@ -580,16 +677,18 @@ class TestWords:
 
     def test_a_time_out_says_so(self) -> None:
         with pytest.raises(TaskFailed, match="timed out"):
-            job_info({"id": "1", "status": "TIMED_OUT"}).raise_unless_completed("qpu")
+            job_info({"id": "1", "status": "TIMED_OUT"}, "qpu").raise_unless_completed("qpu")
 
     def test_errors_are_the_reason(self) -> None:
-        info = job_info({"id": "1", "status": "ERROR", "errors": ["no atoms", "no light"]})
+        info = job_info({"id": "1", "status": "ERROR", "errors": ["no atoms", "no light"]}, "qpu")
         assert info.reason == "no atoms; no light"
 
     def test_of_batches_without_jobs(self) -> None:
         assert batch_info("b", [], closed=True, word="CANCELED").status is TaskStatus.CANCELLED
         assert batch_info("b", [], closed=True, word="TIMED_OUT").status is TaskStatus.FAILED
         assert batch_info("b", [], closed=False, word="PENDING").status is TaskStatus.QUEUED
+        assert batch_info("b", [], closed=True, word="MELTING").status is TaskStatus.RUNNING
+        assert batch_info("b", [], closed=True, word=None).status is TaskStatus.RUNNING
 
 
 class TestDevice:

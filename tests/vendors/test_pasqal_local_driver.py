@@ -338,6 +338,29 @@ def test_a_release_cancels_what_was_started_here(daemons: Munged) -> None:
         assert site.emulator.counters.requests["POST /jobs/{job}/cancel"] == 1
 
 
+def test_a_release_closes_the_session_though_a_job_cannot_be_cancelled(daemons: Munged) -> None:
+    with warden(daemons, service_time=lambda: 600.0) as site:
+        resource = driver(site, QRMI_HTTP_DEADLINE="0.5")
+        session = resource.acquire()
+        first, second = resource.submit(ONE_JOB), resource.submit(ONE_JOB)
+        job = int(first.id.partition("~")[0])
+        cancel, refused = resource._warden.cancel, VendorError("the first cannot be cancelled", http_status=500)
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setattr(resource._warden, "cancel", lambda each: cancel(each) if each != job else fail(refused))
+            with pytest.raises(VendorError) as caught:
+                resource.release(session)
+        assert caught.value is refused
+        assert second.info().status.is_final
+        assert not first.info().status.is_final
+        with pytest.raises(AuthenticationFailed, match="The session was revoked"):
+            driver(site, JobContext(session, None, CONTEXT.uid, CONTEXT.job_id)).submit(ONE_JOB)
+        first.cancel()
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
 class Scripted(pasqal_local.Warden):
     """A Warden that tells of every job what a test wants."""
 

@@ -200,7 +200,16 @@ class PasqalCloudDialect(Dialect):
                 task = await self._submit(batch, spec.sequence, [own], open_batch=False)
                 task_job = (await self.device.batch_jobs(task))[0].id
             parent = parents[place] if parents else None
-            job = Job(batch.id, spec, task, task_job, created, order=len(self._jobs), parent_id=parent)
+            job = Job(
+                batch.id,
+                spec,
+                task,
+                task_job,
+                created,
+                len(self._jobs),
+                listed_from=self.listed_from(),
+                parent_id=parent,
+            )
             batch.jobs.append(job)
             self._jobs[job.id] = job
             self._results[job.secret] = job
@@ -343,10 +352,10 @@ class PasqalCloudDialect(Dialect):
     async def _list_jobs(self, request: web.Request) -> web.Response:
         checked_query(request, JOB_FILTERS)
         of_batches = request.query.getall("batch_id", list(self._batches))
-        views = []
+        views, now = [], time.monotonic()
         for batch in (self._batches[each] for each in of_batches if each in self._batches):
             infos = await self._infos(batch)
-            views += [job.view(batch, infos[job.id]) for job in batch.jobs]
+            views += [job.view(batch, infos[job.id]) for job in batch.jobs if job.listed_from <= now]
         ascending = request.query.get("order_by_direction", "DESC").upper() == "ASC"
         views.sort(key=lambda view: int(view["creation_order"]), reverse=not ascending)
         return _answer_page(page(request, selected(request, views)))

@@ -67,6 +67,7 @@ class Job:
     task_job: str
     created: float
     order: int
+    listed_from: float
     parent_id: str | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     secret: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False)

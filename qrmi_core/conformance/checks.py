@@ -31,6 +31,7 @@ __all__ = ["CHECKS", "Check"]
 
 THREADS = 4
 GRACE = 1.0
+SHORT = 0.01
 
 _connecting = threading.local()
 
@@ -212,15 +213,21 @@ def wait_time_out(trial: Trial) -> None:
     resource = trial.subject()
     with trial.unfinished(resource) as task:
         before = time.monotonic()
+        resource.task_info(task.id)
+        asked = time.monotonic()
         try:
-            task.wait(0.01)
+            task.wait(SHORT)
         except WaitTimeout as error:
             trial.heard(error)
-            return
-        took = time.monotonic() - before
-    if took <= GRACE:
+            ended = False
+        else:
+            ended = True
+        took = time.monotonic() - asked
+    # A driver may look once more before it gives up, and a look at a far server may take long.
+    allowed = GRACE + 3 * (asked - before)
+    expect(took <= allowed, f"waiting for {SHORT:g} s took {took:.2f} s")
+    if ended:
         raise Inconclusive(f"the task ended {took:.2f} s after it was looked at")
-    raise Failure(f"waiting for 0.01 s took {took:.2f} s")
 
 
 @check("result-of-unfinished", needs=("waiting",), tasks=ATTEMPTS)
@@ -286,16 +293,16 @@ def reason(trial: Trial) -> None:
 
 @check("re-attach", needs=("result",), tasks=1)
 def re_attach(trial: Trial) -> None:
-    """Another object, as in another process, finds a task by its id and gets the same result."""
+    """Another object, as in another process, finds a task by its id and gets its result."""
     task = trial.run(trial.subject())
-    data = task.result(trial.patience).data
+    task.wait(trial.patience)
+    # The first object does not read the result: at some vendors it can be read by one process only.
     try:
-        other = trial.resource().task(task.id)
-        again = other.result(trial.patience).data
+        data = trial.resource().task(task.id).result(trial.patience).data
     except TaskNotFound as error:
         trial.heard(error)
         raise Failure(f"another object does not find the task: {error}") from error
-    expect(again == data, "another object gets another result")
+    expect(trial.mostly(data, "1"), f"another object got {dict(trial.programs.counts(data))}, mostly 1 was expected")
 
 
 @check("logs", needs=("waiting",))
@@ -331,6 +338,10 @@ def threads(trial: Trial) -> None:
     workers = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(THREADS)]
     for worker in workers:
         worker.start()
+    allowed = 2 * trial.patience
+    deadline = time.monotonic() + allowed
     for worker in workers:
-        worker.join(2 * trial.patience)
+        worker.join(max(0.0, deadline - time.monotonic()))
+    if stuck := sum(worker.is_alive() for worker in workers):
+        wrong.append(f"{stuck} of {THREADS} threads have not come back after {allowed:g} s")
     expect(not wrong, "; ".join(wrong))

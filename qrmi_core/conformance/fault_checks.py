@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from qrmi_core.conformance.checks import Check, expect
@@ -23,6 +24,13 @@ GRACE = 5.0
 FAULT_CHECKS: list[Check] = []
 
 READ_FAULTS = ("error", "unavailable", "too_many", "reset_before", "reset_after", "truncated")
+HANGS = ("hang",) * 20
+MOST_READS = 4
+
+ELSEWHERE = (
+    "a result comes without a GET through the proxy: from a store whose requests are signed for its host (S3), which "
+    "is not behind it"
+)
 
 
 def check(name: str, *, needs: tuple[str, ...] = ("result",), tasks: int = 0) -> Callable[[Any], Any]:
@@ -33,71 +41,134 @@ def check(name: str, *, needs: tuple[str, ...] = ("result",), tasks: int = 0) ->
     return add
 
 
+@dataclass
+class Way:
+    """The way to the servers that a resource's variables name, through a proxy for each of them."""
+
+    trial: Trial
+    proxies: list[FaultProxy]
+    addresses: Mapping[str, str]
+
+    def resource(self, **variables: str) -> QuantumResource:
+        """A new object whose requests go this way; it remembers nothing of what others asked."""
+        return self.trial.resource(**self.addresses, **variables)
+
+    def break_next(self, *faults: str, requests: str = "GET") -> None:
+        """Make these faults of the next ``requests`` (by their method) at each server."""
+        for proxy in self.proxies:
+            proxy.faults.next_faults = [(requests, fault) for fault in faults]
+
+    @property
+    def was_broken(self) -> bool:
+        """Whether a fault was made: whoever sends nothing meets none."""
+        return any(proxy.made for proxy in self.proxies)
+
+
 @contextlib.contextmanager
-def proxied(trial: Trial, **variables: str) -> Iterator[tuple[QuantumResource, list[FaultProxy]]]:
-    """A resource whose requests go through proxies, one for each server that its variables name."""
+def proxied(trial: Trial) -> Iterator[Way]:
+    """A way through proxies that are there for this one use."""
     servers = behind_proxies(trial.values)
     if not servers:
         raise Inconclusive("no variable of this resource holds the address of a server")
     with ExitStack() as stack:
         proxies = {server: stack.enter_context(FaultProxy(server)) for server, _ in servers.values()}
         addresses = {variable: proxies[server].url + rest for variable, (server, rest) in servers.items()}
-        yield trial.resource(**addresses, **variables), list(proxies.values())
+        yield Way(trial, list(proxies.values()), addresses)
 
 
-def next_faults(proxies: list[FaultProxy], *faults: str, method: str = "GET") -> None:
-    for proxy in proxies:
-        proxy.faults.next_faults = [(method, fault) for fault in faults]
-
-
-@check("reads-survive", tasks=1)
-def reads_survive(trial: Trial) -> None:
-    """Reads survive 500, 503, 429, resets and truncated bodies."""
-    with proxied(trial) as (resource, proxies):
-        task = trial.run(resource)
-        task.wait(trial.patience)
-        for fault in READ_FAULTS:
-            for what, read in (
-                ("status of a task", lambda: resource.task_info(task.id)),
-                ("result", lambda: resource.task_output(task.id)),
-            ):
-                next_faults(proxies, fault)
-                try:
-                    read()
-                except QRMIError as error:
-                    trial.heard(error)
-                    raise Failure(f"the {what} does not survive one {fault}: {error}") from error
-                finally:
-                    next_faults(proxies)
-
-
-@check("whole-results", tasks=1)
-def whole_results(trial: Trial) -> None:
-    """A result that arrives cut off is fetched again, or is an error; never the part that came."""
-    with proxied(trial) as (resource, proxies):
-        task = trial.run(resource)
-        task.wait(trial.patience)
-        whole = resource.task_output(task.id)
-        next_faults(proxies, "cut_json")
+def comes_this_way(trial: Trial, task_id: str) -> bool:
+    """Whether a result needs a GET that goes through the proxies: those refuse each one meanwhile."""
+    with proxied(trial) as way:
+        for proxy in way.proxies:
+            proxy.refusing = True
+        # A driver may tidy up in the background once it has the result; it shall not try for long at closed proxies.
+        resource = way.resource(QRMI_HTTP_DEADLINE="2")
         try:
-            data = resource.task_output(task.id)
+            resource.task_output(task_id)
         except QRMIError as error:
             trial.heard(error)
-            return
-        finally:
-            next_faults(proxies)
-        expect(data == whole, f"{len(data)} of {len(whole)} bytes came and were given as the result")
+            return True
+    return False
 
 
-@check("submitted-once", tasks=2)
+def survives(trial: Trial, what: str, fault: str, read: Callable[[QuantumResource], object]) -> bool:
+    """Whether a read by a new object met this fault, which it must survive."""
+    with proxied(trial) as way:
+        way.break_next(fault)
+        try:
+            read(way.resource())
+        except QRMIError as error:
+            trial.heard(error)
+            if not way.was_broken:
+                raise
+            raise Failure(f"the {what} does not survive one {fault}: {error}") from error
+        return way.was_broken
+
+
+@check("reads-survive", tasks=1 + len(READ_FAULTS))
+def reads_survive(trial: Trial) -> None:
+    """Reads survive 500, 503, 429, resets and truncated bodies."""
+    ended = trial.finished().id
+    for fault in READ_FAULTS:
+        if not survives(trial, "status of a task", fault, lambda resource: resource.task_info(ended)):
+            raise Inconclusive("a new object told a task's status without a GET through the proxy")
+    if not comes_this_way(trial, trial.completed().id):
+        raise Inconclusive(f"the status of a task survives, but {ELSEWHERE}")
+    for fault in READ_FAULTS:
+        unread = trial.completed().id  # at some vendors a result can be read by one process only
+        if not survives(trial, "result", fault, lambda resource, unread=unread: resource.task_output(unread)):  # type: ignore[misc]
+            raise Inconclusive("a new object gave a result without a GET through the proxy")
+
+
+@check("whole-results", tasks=1 + MOST_READS)
+def whole_results(trial: Trial) -> None:
+    """A result that arrives cut off is fetched again, or is an error; never the part that came."""
+    unread = trial.completed().id
+    if not comes_this_way(trial, unread):
+        raise Inconclusive(ELSEWHERE)
+    with proxied(trial) as way:
+        way.resource().task_output(unread)
+        reads = [(server, number) for server, proxy in enumerate(way.proxies) for number in range(proxy.reads)]
+    for server, number in reads[:MOST_READS]:
+        unread = trial.completed().id
+        data = None
+        with proxied(trial) as way:
+            way.proxies[server].faults.next_faults = [("GET", "none")] * number + [("GET", "cut_json")]
+            try:
+                data = way.resource().task_output(unread)
+            except QRMIError as error:
+                trial.heard(error)
+                if not way.was_broken:
+                    raise
+            if not way.was_broken:
+                raise Inconclusive("a new object gave a result with fewer requests than the one before")
+        whole = data is None or _is_whole(trial, unread, data)
+        expect(whole, f"{len(data or b'')} bytes were given as the result, and that is not all of it")
+
+
+def _is_whole(trial: Trial, task_id: str, data: bytes) -> bool:
+    try:
+        counted = trial.programs.counts(data)
+    except QRMIError as error:
+        trial.heard(error)
+        return False
+    try:
+        return sum(counted.values()) == trial.shots and data == trial.resource().task_output(task_id)
+    except QRMIError as error:  # it could be read once
+        trial.heard(error)
+        return True
+
+
+@check("submitted-once", tasks=3)
 def submitted_once(trial: Trial) -> None:
     """A submission whose answer was lost is taken once: it is looked up, or told as SubmissionUncertain."""
-    with proxied(trial) as (resource, proxies):
+    with proxied(trial) as way:
+        resource = way.resource()
         trial.run(resource).wait(trial.patience)  # from now on tokens and sessions are there
-        for each in proxies:
+        for each in way.proxies:
             each.posted.clear()
         whole = trial.run(resource)
-        proxy = next((each for each in proxies if each.posted), None)
+        proxy = next((each for each in way.proxies if each.posted), None)
         if proxy is None:
             raise Inconclusive("no POST of a submission went through the proxy")
         posted = [_route(path) for path in proxy.posted]
@@ -115,6 +186,8 @@ def submitted_once(trial: Trial) -> None:
             raise Failure(f"the task was neither looked up nor SubmissionUncertain, but {_named(error)}") from error
         finally:
             proxy.faults.next_faults = []
+        if not way.was_broken:
+            raise Inconclusive("the second submission sent fewer POSTs than the first, so its answer was not lost")
         taken = sum(_route(path) == posted[-1] for path in proxy.accepted)
         expect(taken == 1, f"the server took {taken} submissions of one task")
         if task is not None:
@@ -131,26 +204,59 @@ def _route(path: str) -> str:
     return "/".join("*" if len(part) >= 8 and any(letter.isdigit() for letter in part) else part for part in parts)
 
 
-@check("silence", tasks=1)
+@check("silence", tasks=2)
 def silence(trial: Trial) -> None:
-    """A server that is silent costs the time-out, and then a typed error."""
+    """A server that is silent costs the time-out, and then a typed error: of a status, a result and a submission."""
     limits = {"QRMI_HTTP_READ_TIMEOUT": str(SILENCE), "QRMI_HTTP_DEADLINE": "2"}
     if not any(variable.name in limits for variable in trial.kind.variables):
         raise Inconclusive("this driver has no variable for its time-out (QRMI_HTTP_READ_TIMEOUT)")
-    with proxied(trial, **limits) as (resource, proxies):
-        task = trial.run(resource)
-        task.wait(trial.patience)
-        next_faults(proxies, *["hang"] * 20)
-        start = time.monotonic()
+    ended = trial.finished().id
+    heard = []
+    with proxied(trial) as way:
+        submitter = way.resource(**limits)
+        unread = trial.run(submitter).id  # from now on tokens and sessions are there
+        submitter.task_wait([unread], timeout=trial.patience)
+        way.break_next(*HANGS, requests="")
+        if _is_silenced(trial, "submission", lambda: trial.run(submitter)) and way.was_broken:
+            heard.append("submission")
+    for what, read in (
+        ("status of a task", lambda resource: resource.task_info(ended)),
+        ("result", lambda resource: resource.task_output(unread)),
+    ):
+        with proxied(trial) as way:
+            way.break_next(*HANGS)
+            reader = way.resource(**limits)
+            silenced = _is_silenced(trial, what, lambda read=read, reader=reader: read(reader))  # type: ignore[misc]
+            if silenced and way.was_broken:
+                heard.append(what)
+    missing = [what for what in ("submission", "status of a task", "result") if what not in heard]
+    if missing:
+        raise Inconclusive(f"no request through the proxy was needed for the {' and the '.join(missing)}")
+
+
+def _is_silenced(trial: Trial, what: str, call: Callable[[], object]) -> bool:
+    """Whether a call ends with a typed error while the server is silent; False when it needs no answer."""
+    raised: list[Exception | None] = []
+
+    def work() -> None:
         try:
-            resource.task_info(task.id)
-        except QRMIError as error:
-            trial.heard(error)
+            call()
+        except Exception as error:  # noqa: BLE001  whatever a driver raises is told
+            raised.append(error)
         else:
-            raise Inconclusive("the driver answers from memory, without asking the server")
-        took = time.monotonic() - start
-        next_faults(proxies)
-        expect(took <= SILENCE + GRACE, f"a time-out of {SILENCE:g} s was set, and the error came after {took:.1f} s")
+            raised.append(None)
+
+    worker = threading.Thread(target=work, name=f"silence: {what}", daemon=True)
+    worker.start()
+    worker.join(SILENCE + GRACE)
+    if not raised:
+        raise Failure(f"a time-out of {SILENCE:g} s was set, and the {what} got no error for {SILENCE + GRACE:g} s")
+    error = raised[0]
+    if error is None:
+        return False
+    trial.heard(error)
+    expect(isinstance(error, QRMIError), f"the {what} got no QRMIError, but {_named(error)}")
+    return True
 
 
 @check("unknown-status-word", tasks=1)
@@ -159,19 +265,20 @@ def unknown_status_word(trial: Trial) -> None:
     words = getattr(trial.kind, "words", None)
     if not words:
         raise Inconclusive("this driver does not list the vendor's words for a status (`words`)")
-    with proxied(trial) as (resource, proxies):
+    with proxied(trial) as way:
+        resource = way.resource()
         task = trial.run(resource)
-        for proxy in proxies:
+        for proxy in way.proxies:
             proxy.new_words[:] = list(words)
         try:
             told = resource.task_info(task.id)
         except QRMIError as error:
             trial.heard(error)
             raise Failure(f"a new status word is an error: {error}") from error
-        if any(proxy.new_words for proxy in proxies) and len(proxies) == 1:
+        if all(proxy.new_words for proxy in way.proxies):
             raise Inconclusive("no status word was seen in the server's answers")
         expect(not told.status.is_final, f"a new status word ended the task as {told.status.value}")
-        for proxy in proxies:
+        for proxy in way.proxies:
             proxy.new_words.clear()
         ended = task.wait(trial.patience)
         expect(ended.status.is_final, "the task never ended")

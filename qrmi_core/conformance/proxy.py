@@ -25,13 +25,15 @@ class FaultProxy:
     """Forwards to ``server`` while its ``with`` block runs.
 
     ``faults.next_faults`` makes faults. ``new_words`` are words of which the next one to come in an answer to a GET
-    is replaced by one that no vendor has. ``accepted`` lists the POSTs that the server answered with success.
+    is replaced by one that no vendor has. While ``refusing`` is set, every GET is refused without being forwarded.
+    ``accepted`` lists the POSTs that the server answered with success.
     """
 
     def __init__(self, server: str) -> None:
         self.server = server.rstrip("/")
         self.faults = Faults()
         self.new_words: list[str] = []
+        self.refusing = False
         self.accepted: list[str] = []
         self.posted: list[str] = []
         self.url = ""
@@ -58,6 +60,16 @@ class FaultProxy:
         finally:
             self._loop.close()
 
+    @property
+    def reads(self) -> int:
+        """How many GETs came."""
+        return sum(count for route, count in self.faults.counters.requests.items() if route.startswith("GET "))
+
+    @property
+    def made(self) -> int:
+        """How many faults were made."""
+        return sum(faults.total() for faults in self.faults.counters.faults.values())
+
     async def _serve(self) -> None:
         app = web.Application(middlewares=[self.faults.middleware], client_max_size=LARGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._forward)
@@ -75,6 +87,8 @@ class FaultProxy:
     async def _forward(self, request: web.Request) -> web.Response:
         body = await request.read()
         headers = {name: value for name, value in request.headers.items() if name.lower() not in PER_HOP}
+        if request.method == "GET" and self.refusing:
+            return web.json_response({"message": "the proxy refuses all reads"}, status=400)
         if request.method == "POST":
             self.posted.append(request.path)
         async with self._session.request(

@@ -40,10 +40,11 @@ def all_checks(*, faults: bool) -> list[Check]:
     return [*CHECKS, *FAULT_CHECKS]
 
 
-def _chosen(checks: list[Check], only: Collection[str]) -> list[Check]:
+def _chosen(checks: list[Check], only: Collection[str], *, faults: bool) -> list[Check]:
     by_name = {check.name: check for check in checks}
     if unknown := sorted(set(only) - set(by_name)):
-        raise InputError(f"there is no check {', '.join(unknown)}; there are {', '.join(by_name)}")
+        left_out = "" if faults else "; those of the way to the server are left out here"
+        raise InputError(f"there is no check {', '.join(unknown)}; there are {', '.join(by_name)}{left_out}")
     wanted: set[str] = set()
     missing = list(only or by_name)
     while missing:
@@ -83,7 +84,7 @@ class Suite:
         Raises:
             InputError: there is no check of that name; says which there are.
         """
-        self.checks = _chosen(all_checks(faults=faults), only)
+        self.checks = _chosen(all_checks(faults=faults), only, faults=faults)
         self._trial = Trial(kind, name, values, context or JobContext(), shots, patience)
 
     @property

@@ -66,12 +66,16 @@ class Trial:
         return resource.submit(self.programs.good(outcome))
 
     def finished(self) -> Task:
-        """A task that has been completed, the same one for all who ask."""
+        """A task that has been completed, the same one for all who ask; nobody reads its result."""
         if self._finished is None:
-            task = self.run(self.resource())
-            task.wait(self.patience).raise_unless_completed(self.name)
-            self._finished = task
+            self._finished = self.completed()
         return self._finished
+
+    def completed(self) -> Task:
+        """A task of its own that has been completed and whose result nobody has read."""
+        task = self.run(self.resource())
+        task.wait(self.patience).raise_unless_completed(self.name)
+        return task
 
     @contextlib.contextmanager
     def unfinished(self, resource: QuantumResource) -> Iterator[Task]:

@@ -17,16 +17,18 @@ from qrmi_core import (
     QRMIError,
     QuantumResource,
     ResourceError,
+    SubmissionUncertain,
     Target,
     TaskInfo,
     TaskNotFound,
     TaskResult,
     TaskStatus,
     VendorError,
+    VendorUnreachable,
 )
 from qrmi_core.drivers import Undecided
 
-__all__ = ["BROKEN"]
+__all__ = ["BROKEN", "RemembersForAll"]
 
 Good: Any = guide_driver()
 BROKEN: dict[str, list[type[QuantumResource]]] = {}
@@ -135,6 +137,12 @@ class IgnoresTheTimeOut(Good):
         return super().task_wait(task_ids, first=options.get("first", False))
 
 
+@fails("wait-time-out")
+class TellsTheTimeOutLate(Good):
+    def task_wait(self, task_ids: Collection[str], *, timeout: float | None = None, **options: Any) -> Any:
+        return super().task_wait(task_ids, timeout=None if timeout is None else timeout + 1.3, **options)
+
+
 @fails("result-of-unfinished")
 class ReadsResultsBeforeTheStatus(Good):
     def task_result(self, task_id: str) -> TaskResult:
@@ -197,6 +205,22 @@ class RemembersOnlyTheLastTask(Good):
         return super().task_output(self.last or task_id)
 
 
+@fails("threads")
+class LocksItselfOut(Good):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.submitting = threading.Lock()
+        self.free = threading.Event()
+
+    def task_start(self, payload: Payload) -> str:
+        if not self.submitting.acquire(blocking=False):
+            self.free.wait()  # nobody ever sets it
+        try:
+            return str(super().task_start(payload))
+        finally:
+            self.submitting.release()
+
+
 @fails("secrets")
 class PutsItsTokenIntoErrors(Good):
     def task_info(self, task_id: str) -> TaskInfo:
@@ -213,11 +237,62 @@ class GivesUpAtOnce(Good):
         self._server._pause = lambda *_: False
 
 
+@fails("reads-survive")
+class RemembersAndGivesUp(GivesUpAtOnce):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.ended: dict[str, TaskInfo] = {}
+        self.results: dict[str, bytes] = {}
+
+    def task_info(self, task_id: str) -> TaskInfo:
+        info = self.ended.get(task_id) or super().task_info(task_id)
+        if info.status.is_final:
+            self.ended[task_id] = info
+        return info
+
+    def task_output(self, task_id: str) -> bytes:
+        if task_id not in self.results:
+            self.results[task_id] = super().task_output(task_id)
+        return self.results[task_id]
+
+
+class RemembersForAll(GivesUpAtOnce):
+    """What it remembers hides the fault, also from new objects; so no check can name it."""
+
+    ended: dict[str, TaskInfo] = {}  # noqa: RUF012  shared by all objects of the test
+
+    def task_info(self, task_id: str) -> TaskInfo:
+        info = self.ended.get(task_id) or super().task_info(task_id)
+        if info.status.is_final:
+            self.ended[task_id] = info
+        return info
+
+
 @fails("whole-results")
 class TakesWhatCame(Good):
     def task_output(self, task_id: str) -> bytes:
         counts = self._server.get(f"/jobs/{task_id}/artifacts/measurement_counts").body
         return b'{"measurement_counts": ' + counts + b"}"
+
+
+@fails("whole-results")
+class RemembersWhatCame(TakesWhatCame):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.results: dict[str, bytes] = {}
+
+    def task_output(self, task_id: str) -> bytes:
+        if task_id not in self.results:
+            self.results[task_id] = super().task_output(task_id)
+        return self.results[task_id]
+
+
+@fails("whole-results")
+class TakesWhatCameSecond(Good):
+    def task_output(self, task_id: str) -> bytes:
+        counts = self._server.get_document(f"/jobs/{task_id}/artifacts/measurement_counts")
+        measurements = self._server.get(f"/jobs/{task_id}/artifacts/measurements").body
+        return b'{"measurement_counts": %b, "measurements": %b}' % (counts, measurements)
 
 
 @fails("submitted-once")
@@ -249,6 +324,37 @@ class WaitsForEver(Good):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._server.settings = replace(self._server.settings, read_timeout=30.0)
+
+
+@fails("silence")
+class IsPatientWithSubmissions(Good):
+    def task_start(self, payload: Payload) -> str:
+        settings = self._server.settings
+        self._server.settings = replace(settings, read_timeout=30.0)
+        try:
+            return str(super().task_start(payload))
+        finally:
+            self._server.settings = settings
+
+
+@fails("silence")
+class LeaksTimeOutsOfResults(Good):
+    def task_output(self, task_id: str) -> bytes:
+        try:
+            return bytes(super().task_output(task_id))
+        except VendorUnreachable as error:
+            raise TimeoutError(f"no result of {task_id}") from error
+
+
+@fails("silence")
+class LeaksTimeOutsOfSubmissions(Good):
+    def task_start(self, payload: Payload) -> str:
+        try:
+            return str(super().task_start(payload))
+        except SubmissionUncertain as error:
+            if "was silent" in str(error):
+                raise TimeoutError("no answer to a submission") from error
+            raise
 
 
 @fails("unknown-status-word")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
-from broken_drivers import BROKEN
+from broken_drivers import BROKEN, RemembersForAll
 from fault_run import CASES
 from guide import guide_driver, of_guide
 from vendor_site import Site, site
@@ -19,6 +19,9 @@ from qrmi_core.discovery import driver
 
 SHOTS = 20
 SERVICE_TIME = 0.1
+
+# Of those that are found out by running out of patience.
+PATIENCE = {"CachesTheStatusForEver": 2.0, "LocksItselfOut": 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +81,20 @@ def test_a_broken_driver_fails_at_the_check_that_names_its_fault(
         "qpu",
         of_guide(running.environment),
         shots=SHOTS,
-        patience=2.0 if check == "waiting" else 60.0,
+        patience=PATIENCE.get(kind.__name__, 60.0),
         only=() if whole or check == "secrets" else [check],
     )
     outcomes = suite.run()
     assert [outcome.check for outcome in outcomes if outcome.verdict == "failed"] == [check], not_passed(outcomes)
+
+
+@pytest.mark.timeout(300)
+def test_a_fault_that_was_never_met_is_no_pass(servers: Callable[[float], Site]) -> None:
+    values = of_guide(servers(SERVICE_TIME).environment)
+    only = ["reads-survive", "silence"]
+    outcomes = Suite(RemembersForAll, "qpu", values, shots=SHOTS, patience=60.0, only=only).run()
+    verdicts = {outcome.check: outcome.verdict for outcome in outcomes}
+    assert [verdicts[check] for check in only] == ["inconclusive", "inconclusive"], not_passed(outcomes)
 
 
 def test_there_are_enough_broken_drivers() -> None:

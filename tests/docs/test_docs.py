@@ -2,8 +2,9 @@
 """The documentation does what it says: its code blocks run, section by section, as a reader would run them.
 
 A comment before a block tells what its reader knows: `qpu` is what `qrmi run --qpu=` was given, `file` the name under
-which the block was saved, `reach: no` that the QPUs of a configuration are not here. Blocks marked `sh` are for a
-cluster or an installation and are not run; a block that is a `part` of a file is tried with the other parts, elsewhere.
+which the block was saved, `reach: no` that the QPUs of a configuration are not here. Blocks marked `bash` are
+run as they are pasted, as a whole; those marked `sh` are for a cluster or an installation and are not run; a block
+that is a `part` of a file is tried with the other parts, elsewhere.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        return self.language in {"python", "console", "json"} and "part" not in self.told
+        return self.language in {"python", "bash", "console", "json"} and "part" not in self.told
 
 
 def sections() -> Iterator[tuple[str, list[Block]]]:
@@ -67,6 +68,8 @@ def test_the_blocks_of_a_section_run(section: str, tmp_path: Path) -> None:
                 (tmp_path / file).write_text(block.code)
                 run = ["qrmi", "run", f"--qpu={block.told['qpu']}", "--"] if "qpu" in block.told else []
                 execute([*run, "python", file], tmp_path)
+            case "bash":
+                execute(["bash", "-ec", block.code], tmp_path)
             case "console":
                 lines = block.code.splitlines()
                 assert all(line.startswith("$ ") for line in lines)

@@ -54,8 +54,9 @@ def emulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="FAULT=SHARE, e.g. error=0.1: a share of the requests is answered with that fault. Faults are error "
-            "(500), unavailable (503), too_many (429), reset_before, reset_after, hang, slow, truncated, cut_json."
+            help="FAULT=SHARE, e.g. error=0.1: so many of the requests are answered with that fault. Faults are error "
+            "(500), unavailable (503), too_many (429), reset_before, reset_after, hang, slow, truncated, cut_json "
+            "and late (taken some seconds after a 504)."
         ),
     ] = None,
     without: Annotated[

@@ -130,6 +130,11 @@ class IBMQuantumSystem(VendorResource):
     def _objects(self) -> JobObjects:
         return JobObjects(self.name, Bucket(self.name, self.values, self.http))
 
+    def verify_access(self) -> None:
+        """Ask the machine with its key, and the storage whether the bucket can be read."""
+        super().verify_access()
+        Bucket(self.name, self.values, self.http).has("qrmi-check")
+
     def status(self) -> ResourceStatus:
         document = self._about_device()
         word = str(document.get("status"))

@@ -575,7 +575,12 @@ WRONG = {
         AuthenticationFailed,
         "1201.*check .*QRMI_IBM_QS_SERVICE_CRN of qpu",
     ),
-    "server": ("QRMI_IBM_QS_ENDPOINT", NO_SUCH_PLACE, VendorUnreachable, "cannot be reached.*Check QRMI_IBM_QS_ENDPOINT of qpu"),
+    "server": (
+        "QRMI_IBM_QS_ENDPOINT",
+        NO_SUCH_PLACE,
+        VendorUnreachable,
+        "cannot be reached.*Check QRMI_IBM_QS_ENDPOINT of qpu",
+    ),
     "S3 access key": (
         "QRMI_IBM_QS_AWS_ACCESS_KEY_ID",
         "WRONG",

@@ -21,7 +21,7 @@ def conformance(*arguments: str, answer: str = "") -> subprocess.CompletedProces
 def test_it_says_what_it_costs_and_asks_first() -> None:
     done = conformance(*ONE, answer="n\n")
     assert done.returncode == 1
-    assert "2 checks, which run at most 20 shots on the device" in done.stderr
+    assert "3 checks, which run at most 20 shots on the device" in done.stderr
     assert done.stdout.strip() == ""
 
 

@@ -195,7 +195,8 @@ def test_a_server_that_is_not_there_is_not_waited_for(site: Site) -> None:
     config = str(site.script(json.dumps(resources), "qrmi_config.json"))
     done = site.qrmi("status", "away", "--config", config)
     assert done.returncode == 1
-    assert re.search(r"away: http://127\.0\.0\.1:9/.* cannot be reached: .*Check the address", done.stderr)
+    expected = r"away: http://127\.0\.0\.1:9/.* cannot be reached: .*Check QRMI_IQM_ISA_ENDPOINT of away"
+    assert re.search(expected, done.stderr)
 
 
 def test_a_check_uses_the_credentials(site: Site) -> None:

@@ -59,7 +59,7 @@ BANNED = {
     "import os\nos.environ['A']": "`os.environ` is banned: only qrmi_core/environment.py",
     "from os import getenv": "`os.getenv` is banned: only qrmi_core/environment.py",
     "import time\ntime.sleep(1)": "`time.sleep` is banned: only qrmi_core/polling.py sleeps",
-    "import requests": "`requests` is banned: only qrmi_core/http.py speaks HTTP",
+    "import requests": "`requests` is banned: only qrmi_core/transport.py speaks HTTP",
     "import pickle": "`pickle` is banned: nothing of a user's is unpickled",
 }
 

@@ -323,18 +323,20 @@ class LosesWhatItSubmitted(Good):
 class WaitsForEver(Good):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._server.settings = replace(self._server.settings, read_timeout=30.0)
+        transport = self._server._transport
+        transport._settings = replace(transport._settings, read_timeout=30.0)
 
 
 @fails("silence")
 class IsPatientWithSubmissions(Good):
     def task_start(self, payload: Payload) -> str:
-        settings = self._server.settings
-        self._server.settings = replace(settings, read_timeout=30.0)
+        transport = self._server._transport
+        settings = transport._settings
+        transport._settings = replace(settings, read_timeout=30.0)
         try:
             return str(super().task_start(payload))
         finally:
-            self._server.settings = settings
+            transport._settings = settings
 
 
 @fails("silence")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long to wait before asking again: the only place of the project that sleeps.
 
-Look at once, then at 10 ms, then each look at 1.3 times the moment of the last. The gap between two looks
-is at most max(0.6 s, 3 % of the time waited), never more than 30 s and never less than the driver's own
-minimum. So a task is seen at most about 30 % of its own time late when it is short, and 3 % when it is long.
+Look at once, then at 20 ms, then each look at 1.25 times the moment of the last. The gap between two looks
+is at most max(0.7 s, 3 % of the time waited), never more than 30 s and never less than the driver's own
+minimum. So a task is seen at most about 25 % of its own time late when it is short, and 3 % when it is long.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["Trouble", "callers_deadline", "look_times", "pause", "pause_async", 
 _log = logging.getLogger(__name__)
 
 
-FIRST_GAP = 0.010
-GROWTH = 1.3
-SHORT_GAP = 0.6
+FIRST_GAP = 0.020
+GROWTH = 1.25
+SHORT_GAP = 0.7
 LONG_SHARE = 0.03
 LONGEST_GAP = 30.0
 LONGEST_TROUBLE = 600.0

@@ -16,7 +16,6 @@ import itertools
 import json
 import logging
 import math
-import random
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -39,8 +38,6 @@ STILL_AT_WORK = frozenset({502, 504, 520, 521, 522, 524})
 """Answers of what stands in front of a server, which may be at work on the request still."""
 
 RETRIED = frozenset({408, 425, 429, 500, 503, *STILL_AT_WORK})
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 10.0
 NO_CONNECTION = 20.0
 """Seconds for which a server that takes no connection is tried: it restarts, or its address is wrong."""
 
@@ -264,7 +261,7 @@ class HttpClient:
         self, attempt: int, start: float, problem: VendorError | VendorUnreachable, *, limit: float | None = None
     ) -> bool:
         """Wait before another attempt; False when the deadline would pass meanwhile."""
-        pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
+        pause = polling.backoff(attempt)
         if isinstance(problem, VendorError) and problem.retry_after is not None:
             pause = max(pause, problem.retry_after)
         now = time.monotonic()

@@ -20,7 +20,18 @@ from qrmi_core.errors import QRMIError
 if TYPE_CHECKING:
     from qrmi_core.tasks import TaskInfo
 
-__all__ = ["Trouble", "callers_deadline", "look_times", "pause", "pause_async", "poll", "until", "wait_until"]
+__all__ = [
+    "LONGEST_PAUSE",
+    "Trouble",
+    "backoff",
+    "callers_deadline",
+    "look_times",
+    "pause",
+    "pause_async",
+    "poll",
+    "until",
+    "wait_until",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +41,8 @@ GROWTH = 1.25
 SHORT_GAP = 0.7
 LONG_SHARE = 0.03
 LONGEST_GAP = 30.0
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
 LONGEST_TROUBLE = 600.0
 """Seconds for which a wait without a time-out goes on although no look succeeds."""
 
@@ -81,6 +94,13 @@ class Trouble:
 def pause(seconds: float) -> None:
     """Wait before something is tried again."""
     time.sleep(max(0.0, seconds))
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait before something that failed is tried again: longer each time, and not in step with others."""
+    import random  # nothing is slower for it where nothing fails
+
+    return min(FIRST_PAUSE * 2.0**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
 
 
 async def pause_async(seconds: float) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,9 +16,7 @@ __all__ = ["LIST_LAG", "Undecided", "submit_once"]
 LIST_LAG = 2.5
 """Seconds after which a vendor's list shows a new task for sure; none documents it, so this is an assumption."""
 
-FIRST_PAUSE = 0.1
 FIRST_LOOK = 0.5
-LONGEST_PAUSE = 10.0
 
 Answer = TypeVar("Answer")
 
@@ -75,7 +72,7 @@ def submit_once(
             return found
         if at_work:
             raise _uncertain(resource, cause, f"it is not there yet; {advice}") from cause
-        pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
+        pause = polling.backoff(attempt)
         if time.monotonic() + pause >= give_up:
             raise cause
         polling.pause(pause)
@@ -95,7 +92,7 @@ def _looked_up(look_up: Callable[[], Answer | None], lag: float, give_up: float 
     pause = max(lag, FIRST_LOOK)
     while found is None and time.monotonic() < give_up:
         polling.pause(pause)
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        pause = min(pause * 1.5, polling.LONGEST_PAUSE)
         found = look_up()
     return found
 

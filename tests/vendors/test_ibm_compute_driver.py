@@ -8,8 +8,6 @@ import json
 import logging
 import re
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +17,7 @@ from typing import Any
 import pytest
 import trustme
 from ibm_compute_case import CASE, sampler_payload
-from vendor_site import Site
+from vendor_site import Clock, Site, result_in_new_process
 
 from qrmi_core import (
     AuthenticationFailed,
@@ -55,15 +53,6 @@ from qrmi_core.variables import mistakes
 
 NONE = {"QRMI_IBM_QCS_SESSION_MODE": "none"}
 GUIDE = Path(__file__).parents[2] / "docs" / "vendors" / "ibm-quantum-compute-service.md"
-
-
-class Clock:
-    """How long a task takes at the server."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 CLOCK = Clock()
@@ -198,24 +187,7 @@ def test_tasks_are_listed_page_by_page(site: Site, monkeypatch: pytest.MonkeyPat
 
 def test_a_new_process_takes_a_task_over(site: Site) -> None:
     task = qpu(site).submit(CASE.payload(77))
-    program = (
-        "import json, sys\n"
-        "from qrmi_core import JobContext\n"
-        "from qrmi_core.drivers.ibm_compute import IBMQuantumComputeService\n"
-        "values, task = json.load(sys.stdin)\n"
-        "resource = IBMQuantumComputeService.from_environment('qpu', values, JobContext())\n"
-        "print(resource.task(task).result(timeout=60).value)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps([dict(site.environment), task.id]),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    CASE.verify(done.stdout.encode(), 77)
+    CASE.verify(result_in_new_process(IBMQuantumComputeService, site.environment, task.id), 77)
 
 
 def test_cancelling(site: Site) -> None:

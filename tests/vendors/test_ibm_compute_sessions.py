@@ -10,22 +10,13 @@ from typing import Any
 
 import pytest
 from ibm_compute_case import CASE
-from vendor_site import Site
+from vendor_site import Clock, Site
 
 from qrmi_core import JobContext, QuantumResource, TaskCancelled, TaskStatus, VendorError
 from qrmi_core.drivers import ibm_sessions
 
 TEN_MINUTES = JobContext(timeout_seconds=600)
 OPENED = "POST /api/v1/sessions"
-
-
-class Clock:
-    """How long a task takes at the server."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 CLOCK = Clock()

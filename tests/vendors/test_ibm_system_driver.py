@@ -7,7 +7,6 @@ import dataclasses
 import json
 import logging
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ import trustme
 from ibm_system_case import CASE, SystemSite, start
 from qiskit_agreement import check_estimator, check_sampler
 from s3_proxy import s3_site
+from vendor_site import result_in_new_process
 
 from qrmi_core import (
     AuthenticationFailed,
@@ -167,24 +167,7 @@ def test_everything_is_kept_where_it_is_asked_for(site: SystemSite) -> None:
 
 def test_a_new_process_takes_a_task_over(site: SystemSite) -> None:
     task = qpu(site).submit(CASE.payload(77))
-    program = (
-        "import json, sys\n"
-        "from qrmi_core import JobContext\n"
-        "from qrmi_core.drivers.ibm_system import IBMQuantumSystem\n"
-        "values, task = json.load(sys.stdin)\n"
-        "resource = IBMQuantumSystem.from_environment('qpu', values, JobContext())\n"
-        "print(resource.task(task).result(timeout=60).value)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps([dict(site.environment), task.id]),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    CASE.verify(done.stdout.encode(), 77)
+    CASE.verify(result_in_new_process(IBMQuantumSystem, site.environment, task.id), 77)
     assert objects_of(site, task) == set()  # removed before the interpreter ended
     with pytest.raises(TaskNotFound):
         qpu(site).task(task.id)

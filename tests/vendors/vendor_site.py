@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -15,7 +18,16 @@ from qrmi_core.gateway.dialects import DialectOptions, dialect
 from qrmi_core.gateway.emulator import Emulator
 from qrmi_core.gateway.faults import Faults
 
-__all__ = ["Case", "Site", "site"]
+__all__ = ["Case", "Clock", "Site", "result_in_new_process", "site"]
+
+
+class Clock:
+    """How long a task takes at a server; tests change it while the server runs."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 @dataclass
@@ -75,3 +87,25 @@ def site(
     device = Device(resource, lanes=lanes, service_time=service_time)
     with Emulator(name, device, options=options, faults=faults) as emulator:
         yield Site(emulator, emulator.environment())
+
+
+def result_in_new_process(kind: type[QuantumResource], environment: Mapping[str, str], task_id: str) -> bytes:
+    """The result of a task, from an interpreter that knows nothing but its id and the resource's environment block."""
+    program = (
+        "import json, sys\n"
+        "from qrmi_core import JobContext\n"
+        f"from {kind.__module__} import {kind.__name__}\n"
+        "values, task = json.load(sys.stdin)\n"
+        f"resource = {kind.__name__}.from_environment('qpu', values, JobContext())\n"
+        "print(resource.task(task).result(timeout=60).value)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps([dict(environment), task_id]),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.encode()

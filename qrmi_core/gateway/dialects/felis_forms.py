@@ -12,7 +12,6 @@ from qrmi_core.gateway.dialects.dialect import Refused
 __all__ = ["checked_job", "checked_parameters", "page_of"]
 
 FORMATS = {"inputDataFormat": "HUMAN_QIR", "outputDataFormat": "HISTOGRAM"}
-MOST = 1000
 _KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
 

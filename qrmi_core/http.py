@@ -133,6 +133,7 @@ class HttpClient:
         self._told = told or (lambda _: Told())
         self._refused_for_now = {429, *also_retried}
         self._transport = Transport(settings, resource, address)
+        self._told_trouble = -math.inf
 
     def get(
         self, path: str, *, query: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
@@ -271,7 +272,8 @@ class HttpClient:
             deadline = min(deadline, caller)
         if now + pause > deadline:
             return False
-        if now - start < TELL_AFTER <= now + pause - start:
+        if now - start < TELL_AFTER <= now + pause - start and now - self._told_trouble > TELL_AFTER:
+            self._told_trouble = now  # requests that are made at the same time are told of once
             _log.warning("%s. It is tried again for %.0f s", problem, deadline - now)
         polling.pause(pause)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import re
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 from aiohttp import web
 from small_server import Server
 
-from qrmi_core import AuthenticationFailed, ResultError, VendorError, VendorUnreachable
+from qrmi_core import AuthenticationFailed, ResultError, VendorError, VendorUnreachable, http
 from qrmi_core.gateway.faults import FaultRates
 from qrmi_core.http import HttpClient, Told
 from qrmi_core.http_settings import HttpSettings
@@ -118,6 +119,26 @@ def test_nobody_listens() -> None:
         client(url, HttpSettings(deadline=0.3)).get("/x")
     with pytest.raises(VendorUnreachable, match="cannot be reached"):
         client(url, HttpSettings(deadline=0.3)).submit("/x", body={})
+
+
+def test_trouble_of_several_requests_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http, "TELL_AFTER", 0.3)
+    asking = client("http://127.0.0.1:9", HttpSettings(deadline=0.8))
+
+    def ask() -> None:
+        with pytest.raises(VendorUnreachable, match="cannot be reached"):
+            asking.get("/x")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert re.search(r"cannot be reached: .*refused.* It is tried again for \d s", told[0])
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/x", "http://"])

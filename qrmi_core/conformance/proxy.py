@@ -3,25 +3,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
 from qrmi_core.gateway.faults import Faults
+from qrmi_core.gateway.loopback import LARGEST_BODY, LoopbackServer
 
 __all__ = ["FaultProxy", "behind_proxies", "endpoints"]
 
-START_SECONDS = 30.0
-LARGEST_BODY = 256 * 2**20
 PER_HOP = frozenset({"connection", "content-encoding", "content-length", "host", "keep-alive", "transfer-encoding"})
 NEW_WORD = "SOMETHING_NEW"
 
 
-class FaultProxy:
+class FaultProxy(LoopbackServer):
     """Forwards to ``server`` while its ``with`` block runs.
 
     ``faults.next_faults`` makes faults. ``new_words`` are words of which the next one to come in an answer to a GET
@@ -36,29 +32,7 @@ class FaultProxy:
         self.refusing = False
         self.accepted: list[str] = []
         self.posted: list[str] = []
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fault proxy", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._ready.wait(START_SECONDS):
-            raise TimeoutError(f"the proxy did not listen within {START_SECONDS:g} s")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(START_SECONDS)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
+        super().__init__()
 
     @property
     def reads(self) -> int:
@@ -70,19 +44,19 @@ class FaultProxy:
         """How many faults were made."""
         return sum(faults.total() for faults in self.faults.counters.faults.values())
 
-    async def _serve(self) -> None:
+    def application(self) -> web.Application:
+        """Every path, passed on."""
         app = web.Application(middlewares=[self.faults.middleware], client_max_size=LARGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._forward)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def surroundings(self) -> AsyncIterator[None]:
+        """The connections to the server."""
         async with ClientSession(
             connector=TCPConnector(limit=0), timeout=ClientTimeout(total=120), auto_decompress=True
         ) as self._session:
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = "http://{}:{}".format(*runner.addresses[0])
-            self._ready.set()
-            await self._stopping.wait()
-            await runner.cleanup()
+            yield
 
     async def _forward(self, request: web.Request) -> web.Response:
         body = await request.read()

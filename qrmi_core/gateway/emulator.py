@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
+import contextlib
+from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from aiohttp import web
 
@@ -14,23 +14,21 @@ from qrmi_core.errors import UnsupportedPayload
 from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects import Dialect, DialectOptions, dialect
 from qrmi_core.gateway.faults import Counters, Faults
+from qrmi_core.gateway.loopback import LARGEST_BODY, LoopbackServer
 
 __all__ = ["Emulator"]
 
-HOST = "127.0.0.1"
-LARGEST_BODY = 256 * 2**20
-START_SECONDS = 30.0
-END_SECONDS = 10.0
 
-
-class Emulator:
-    """A server that runs in a thread of its own while its ``with`` block does.
+class Emulator(LoopbackServer):
+    """A server of one vendor's API while its ``with`` block runs.
 
     ``faults`` may be changed meanwhile; ``counters`` tell what came of the requests, ``device.runs`` what was run.
 
     Raises:
         UnsupportedPayload: the device does not run what this API is sent.
     """
+
+    patience: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -52,17 +50,7 @@ class Emulator:
         self.type = name
         self.device = device
         self.faults = faults or Faults()
-        self._port = port
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._ready: threading.Event = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"emulate {name}", daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self.dialect.url
+        super().__init__(port=port)
 
     @property
     def counters(self) -> Counters:
@@ -74,47 +62,30 @@ class Emulator:
         return self.dialect.environment()
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._ready.wait(START_SECONDS):
-            raise TimeoutError(f"the server did not listen within {START_SECONDS:g} s")
-        if self._failure is not None:
-            raise self._failure
+        super().__enter__()
+        self.dialect.url = self.url
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(END_SECONDS)
+        super().__exit__(kind, error, trace)
         self.device.close()
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
-            self._failure = error
-        finally:
-            self._ready.set()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
-    async def _serve(self) -> None:
+    def application(self) -> web.Application:
+        """The dialect's routes, with the count of what came of the requests."""
         app = web.Application(middlewares=[self.faults.middleware, self.dialect.errors], client_max_size=LARGEST_BODY)
         app.add_routes(self.dialect.routes())
         app.router.add_get("/_emulate/counters", self._tell_counters)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def surroundings(self) -> AsyncIterator[None]:
+        """The dialect's own beginning and end."""
         await self.dialect.started()
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
         try:
-            site = web.TCPSite(runner, HOST, self._port)
-            await site.start()
-            address = runner.addresses[0]
-            self.dialect.url = f"http://{address[0]}:{address[1]}"
-            self._ready.set()
-            await self._stopping.wait()
+            yield
         finally:
-            await runner.cleanup()
             await self.dialect.ended()
 
     async def _tell_counters(self, _request: web.Request) -> web.Response:

@@ -6,14 +6,12 @@ The check is written from the definition of AWS Signature Version 4 (in a header
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import hmac
 import ssl
-import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, quote
@@ -23,8 +21,8 @@ import boto3
 from aiohttp import web
 from moto.server import ThreadedMotoServer
 
-from qrmi_core import polling
 from qrmi_core.gateway.faults import Faults
+from qrmi_core.gateway.loopback import LARGEST_BODY, LoopbackServer
 
 __all__ = ["REGION", "S3Site", "s3_site"]
 
@@ -33,7 +31,6 @@ ACCESS_KEY, SECRET_KEY, REGION = "AKIDEXAMPLE", "a secret of the storage", "eu-d
 KNOWN_TO_MOTO = {
     "Authorization": f"AWS4-HMAC-SHA256 Credential=x/20260101/{REGION}/s3/aws4_request, SignedHeaders=host, Signature=0"
 }
-CLOSING = 0.05
 HOP = frozenset(
     {"authorization", "connection", "content-encoding", "content-length", "host", "keep-alive", "transfer-encoding"}
 )
@@ -77,44 +74,29 @@ def s3_site(faults: Faults | None = None, *, tls: ssl.SSLContext | None = None) 
         bucket = f"jobs-{uuid.uuid4().hex[:12]}"
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         found = S3Site("", bucket, faults or Faults(), client)
-        with _Proxy(behind, found, tls):
+        with _Proxy(behind, found, tls) as proxy:
+            found.url = proxy.url
             yield found
         client.close()
     finally:
         moto.stop()
 
 
-class _Proxy:
+class _Proxy(LoopbackServer):
     def __init__(self, behind: str, site: S3Site, tls: ssl.SSLContext | None) -> None:
+        super().__init__(tls=tls)
         self._behind = behind
         self._site = site
-        self._tls = tls
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()), daemon=True)
 
-    def __enter__(self) -> None:
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        app = web.Application(middlewares=[self._site.faults.middleware], client_max_size=2**28)
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._site.faults.middleware], client_max_size=LARGEST_BODY)
         app.router.add_route("*", "/{bucket}/{key}", self._pass_on)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def surroundings(self) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls).start()
-            self._site.url = "{}://{}:{}".format("https" if self._tls else "http", *runner.addresses[0])
-            self._ready.set()
-            await self._stopping.wait()
-            await runner.cleanup()
-            await polling.pause_async(CLOSING)  # connections that were broken off are closed in the loop's next turns
+            yield
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))

@@ -9,6 +9,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,8 @@ def slow_server() -> Iterator[Site]:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """A server that answers what a test writes down."""
-    started: list[Server] = []
-
-    def start(*routes: web.RouteDef) -> Server:
-        started.append(Server(list(routes)))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.stop()
+    with ExitStack() as stack:
+        yield lambda *routes: stack.enter_context(Server(list(routes)))
 
 
 def iqm(url: str, *, name: str = "qpu", **variables: str) -> IQMServerDriver:

@@ -44,11 +44,8 @@ def answering(text: str) -> Iterator[str]:
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(text=text, content_type="application/json")
 
-    server = Server([web.route("*", "/{path:.*}", answer)])
-    try:
+    with Server([web.route("*", "/{path:.*}", answer)]) as server:
         yield server.url
-    finally:
-        server.stop()
 
 
 def pasqal(url: str) -> Any:
@@ -148,9 +145,8 @@ def test_errors_that_are_no_objects_tell_their_status(daemons: Munged) -> None:
     async def answer(_request: web.Request) -> web.Response:
         return web.json_response([], status=400)
 
-    server = Server([web.route("*", "/{path:.*}", answer)])
-    block = {"QRMI_WARDEN_URL": server.url, "QRMI_WARDEN_MUNGE_SOCKET": daemons.socket}
-    for resource in (made("pasqal-local", block), pasqal(server.url)):
-        with pytest.raises(QRMIError, match="answered 400"):
-            resource.task_info("1")
-    server.stop()
+    with Server([web.route("*", "/{path:.*}", answer)]) as server:
+        block = {"QRMI_WARDEN_URL": server.url, "QRMI_WARDEN_MUNGE_SOCKET": daemons.socket}
+        for resource in (made("pasqal-local", block), pasqal(server.url)):
+            with pytest.raises(QRMIError, match="answered 400"):
+                resource.task_info("1")

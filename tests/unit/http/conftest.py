@@ -6,6 +6,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,9 @@ from qrmi_core.gateway.faults import Faults
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    started: list[Server] = []
+    with ExitStack() as stack:
 
-    def start(*routes: web.RouteDef, faults: Faults | None = None, tls: ssl.SSLContext | None = None) -> Server:
-        started.append(Server(list(routes), faults, tls))
-        return started[-1]
+        def start(*routes: web.RouteDef, faults: Faults | None = None, tls: ssl.SSLContext | None = None) -> Server:
+            return stack.enter_context(Server(list(routes), faults, tls))
 
-    yield start
-    for server in started:
-        server.stop()
+        yield start

@@ -156,8 +156,8 @@ def require_command(program: str) -> None:
         InputError: there is none, or it may not be executed.
     """
     if shutil.which(program) is None:
-        exists = Path(program).is_file()
-        raise InputError(_why_not_started(program, PermissionError() if exists else FileNotFoundError()))
+        there = Path(program).exists()
+        raise InputError(_why_not_started(program, PermissionError() if there else FileNotFoundError()))
 
 
 def _why_not_started(program: str, error: OSError) -> str:

@@ -215,6 +215,7 @@ def test_a_qpu_that_cannot_be_given_back_is_told_and_hides_no_exit_code(site: Si
         (["--qpu=tiny,tiny", "--", "true"], r"--qpu=tiny,tiny: tiny and tiny are the same QPU"),
         (["--qpu=watched", "--", "no_such_program"], r"no_such_program: there is no such command"),
         (["--qpu=watched", "--", "./not_executable"], r"\./not_executable: may not be executed"),
+        (["--qpu=watched", "--", "/usr"], r"/usr: may not be executed; is it a program"),
         (["--qpu=tiny", "--", "./no_interpreter"], r"\./no_interpreter: is no program; a script needs a first line"),
         (["--qpu=tiny", "--config=missing.json", "--", "true"], r"missing\.json: it cannot be read: No such file"),
     ],

@@ -17,7 +17,8 @@ check licences python scripts/check_licences.py
 check imports lint-imports --no-cache --no-logo
 check dependencies deptry .
 check types mypy
-check distribution python scripts/check_distribution.py bare qiskit pulser ibm-system gateway
+check distribution python scripts/check_distribution.py \
+    bare qiskit pulser ibm-system gateway qiskit-pasqal all
 
 if [ -n "$failed" ]; then
     printf '\nFailed:%s\n' "$failed"

@@ -5,7 +5,8 @@ The sdist is built from the checkout and the wheel from the sdist; the wheel is 
 outside the checkout, `bare` without any extra. There everything that the extra promises imports, every entry point
 loads, no installed package contradicts another, and `qrmi --help` answers.
 
-`make check` leaves out the extra `emulators`, which brings gigabytes of torch: `make test-all` looks at it.
+`make check` leaves out the extra `emulators`, which brings gigabytes of torch: `make test-all` looks at it, and runs
+there the tests of what is installed nowhere else.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import tomllib
@@ -27,7 +29,12 @@ NEEDS = {
     "qiskit": {"qrmi_qiskit"},
     "pulser": {"qrmi_pulser"},
     "emulators": {"qrmi_pulser"},
-    "qiskit-pasqal": {"qrmi_pulser"},
+    "qiskit-pasqal": {"qrmi_pulser", "qrmi_qiskit"},
+    "all": {"qrmi_pulser", "qrmi_qiskit"},
+}
+# Tests to run where an extra is installed, and what they need besides it.
+TESTS = {
+    "emulators": (["qoolqit>=1.5"], ["tests/unit/pulser/test_emulators.py", "tests/unit/pulser/test_qoolqit.py"]),
 }
 
 SMOKE = """
@@ -113,6 +120,18 @@ def check(extra: str, wheel: Path, directory: Path) -> None:
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)
     if "Usage: qrmi" not in answer:
         raise SystemExit(f"`qrmi --help` with the extra {extra} answered:\n{answer}")
+    if extra in TESTS:
+        run_tests(directory, *TESTS[extra])
+
+
+def run_tests(directory: Path, further: list[str], tests: list[str]) -> None:
+    """Run tests of the checkout on what is installed; pytest is lent by this script's environment."""
+    python, outside = directory / "bin" / "python", directory.parent
+    run(python, "-m", "pip", "install", "--quiet", *further, cwd=outside)
+    own = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=outside).strip())
+    (own / "beside.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    pytest: list[str | Path] = ["pytest", "--quiet", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
+    print(run(python, "-m", *pytest, *(ROOT / test for test in tests), cwd=outside))
 
 
 def main() -> None:

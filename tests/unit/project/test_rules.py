@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -76,6 +78,13 @@ def test_ruff_finds_each_banned_call(copy: Path, package: str) -> None:
     for index, message in enumerate(BANNED.values()):
         found = [line for line in done.stdout.splitlines() if line.startswith(f"{package}/banned_{index}.py")]
         assert any(message in line for line in found), done.stdout
+
+
+def test_every_extra_is_installed_alone_by_a_check() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    commands = (ROOT / "Makefile").read_text() + (ROOT / "scripts" / "check.sh").read_text().replace("\\\n", "")
+    checked = re.findall(r"scripts/check_distribution\.py (.*)", commands)
+    assert sorted(" ".join(checked).split()) == sorted(["bare", *declared])
 
 
 @pytest.fixture(scope="module")

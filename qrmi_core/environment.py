@@ -23,6 +23,7 @@ __all__ = [
     "child_environment",
     "config_file",
     "expand",
+    "failpoint",
     "own_values",
     "read_job",
     "scheduler_job",
@@ -39,6 +40,7 @@ JOB_ID = "QRMI_JOB_ID"
 TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105  the name of a variable
 TIMEOUT = "QRMI_JOB_TIMEOUT_SECONDS"
 CONFIG = "QRMI_CONFIG"
+FAILPOINT = "QRMI_FAILPOINT"
 SITE_CONFIG = Path("/etc/qrmi/qrmi_config.json")
 
 
@@ -224,6 +226,11 @@ def config_file(option: Path | None = None) -> Path | None:
 def expand(variable: str) -> str | None:
     """The value of a variable that a configuration file names for a secret."""
     return os.environ.get(variable)
+
+
+def failpoint() -> str | None:
+    """The step at which a test wants this process to crash, None outside of tests."""
+    return os.environ.get(FAILPOINT)
 
 
 def spool_directory() -> Path:

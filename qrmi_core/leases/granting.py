@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Granting and giving back: all resources of a lease, or none."""
+"""Granting and giving back within one process: all resources of a lease, or none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qrmi_core.errors import LeaseRefused, QRMIError, ReleaseIncomplete
-from qrmi_core.leases.journal import Acquisition, AcquisitionState, Journal, LeaseRecord, LeaseState
+from qrmi_core.leases.journal import Journal
+from qrmi_core.leases.records import Acquisition, AcquisitionState, LeaseRecord, LeaseState
+from qrmi_core.leases.vendor_side import acquire, give_back, reason_of
 from qrmi_core.names import clash
 from qrmi_core.resource import QuantumResource
 
@@ -31,7 +33,7 @@ class Lease:
 
 
 class Leases:
-    """Grants and releases leases, and keeps the journal of them."""
+    """Grants and releases leases of this process, and keeps the journal of them."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -56,14 +58,12 @@ class Leases:
             acquisitions=tuple(Acquisition(resource.name) for resource in resources),
         )
         self._resources[record.id] = tuple(resources)
-        tokens = {}
         for resource in resources:
-            self._journal.write(record)
             try:
-                token = resource.acquire()
+                record = acquire(self._journal, record, resource.name, resource)
             except BaseException as error:
-                reason = str(error) if isinstance(error, QRMIError) else f"{type(error).__name__}: {error}"
-                failed = Acquisition(resource.name, AcquisitionState.FAILED, reason=reason)
+                reason = reason_of(error)
+                failed = replace(record.acquisition(resource.name), state=AcquisitionState.FAILED, reason=reason)
                 self._undo(record.with_acquisition(failed))
                 if not isinstance(error, QRMIError):
                     raise
@@ -72,19 +72,15 @@ class Leases:
                     resource=resource.name,
                     transient=error.transient,
                 ) from error
-            tokens[resource.name] = token
-            record = record.with_acquisition(Acquisition(resource.name, AcquisitionState.ACQUIRED, token))
         record = replace(record, state=LeaseState.GRANTED)
         self._journal.write(record)
+        tokens = {each.resource: each.token for each in record.acquisitions if each.token is not None}
         return Lease(record.id, tuple(resources), tokens, record.expires)
 
     def _undo(self, record: LeaseRecord) -> None:
         """Give back what was acquired; what was never tried is nobody's."""
-        for acquisition in record.acquisitions:
-            if acquisition.state is AcquisitionState.INTENDED:
-                record = record.with_acquisition(replace(acquisition, state=AcquisitionState.RELEASED))
         record = self._give_back(replace(record, state=LeaseState.REFUSED))
-        if all(not each.state.may_be_held for each in record.acquisitions):
+        if not record.may_hold:
             self._resources.pop(record.id, None)
 
     def release(self, lease_id: str) -> None:
@@ -102,7 +98,7 @@ class Leases:
 
     def _release(self, lease_id: str) -> None:
         record = self._journal.read(lease_id)
-        if record is None or not any(each.state.may_be_held for each in record.acquisitions):
+        if record is None or not record.may_hold:
             return
         record = self._give_back(replace(record, state=LeaseState.RELEASING))
         pending = [each for each in record.acquisitions if each.state is AcquisitionState.RELEASE_PENDING]
@@ -117,18 +113,14 @@ class Leases:
         self._resources.pop(lease_id, None)
 
     def _give_back(self, record: LeaseRecord) -> LeaseRecord:
-        """Release each acquisition, the last first; the record with what came of it, which is in the journal."""
-        self._journal.write(record)
         resources = {resource.name: resource for resource in self._resources[record.id]}
-        for acquisition in reversed(record.acquisitions):
-            if acquisition.token is None or not acquisition.state.may_be_held:
-                continue
-            try:
+
+        def release(acquisition: Acquisition) -> Acquisition:
+            if acquisition.token is not None:
                 resources[acquisition.resource].release(acquisition.token)
-            except Exception as error:  # noqa: BLE001  a resource that fails must not keep the others from their release
-                changed = replace(acquisition, state=AcquisitionState.RELEASE_PENDING, reason=str(error))
-            else:
-                changed = replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
-            record = record.with_acquisition(changed)
-            self._journal.write(record)
-        return record
+            return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
+
+        def failed(acquisition: Acquisition, reason: str) -> Acquisition:
+            return replace(acquisition, state=AcquisitionState.RELEASE_PENDING, reason=reason)
+
+        return give_back(self._journal, record, release, failed=failed)

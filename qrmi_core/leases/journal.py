@@ -2,72 +2,43 @@
 """The journal of leases: what was intended and what came of it, in the order it happened.
 
 An intent is written before each call of a vendor and its outcome after it, so that whoever reads the journal
-after a crash knows what may have been left behind. The first implementation keeps it in memory.
+after a crash knows what may have been left behind.
 """
 
 from __future__ import annotations
 
-import enum
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-__all__ = ["Acquisition", "AcquisitionState", "Journal", "LeaseRecord", "LeaseState", "MemoryJournal"]
+from qrmi_core.errors import LeaseError
+from qrmi_core.leases.records import JobKey, LeaseRecord, LeaseState
 
-
-class LeaseState(enum.Enum):
-    """Where a lease is in its life."""
-
-    GRANTING = "granting"
-    GRANTED = "granted"
-    REFUSED = "refused"
-    RELEASING = "releasing"
-    RELEASED = "released"
+__all__ = ["Journal", "JournalUnavailable", "LeaseTask", "MemoryJournal"]
 
 
-class AcquisitionState(enum.Enum):
-    """Where the vendor's side of a lease is, for one resource."""
-
-    INTENDED = "intended"
-    ACQUIRED = "acquired"
-    FAILED = "failed"
-    RELEASE_PENDING = "release pending"
-    RELEASED = "released"
-
-    @property
-    def may_be_held(self) -> bool:
-        """True while the vendor may hold the resource for the lease."""
-        return self in {self.INTENDED, self.ACQUIRED, self.RELEASE_PENDING}
+class JournalUnavailable(LeaseError):
+    """The journal cannot be read or written now; what is not in it does not happen."""
 
 
 @dataclass(frozen=True)
-class Acquisition:
-    """One resource of a lease; ``reason`` says why the last step went wrong."""
+class LeaseTask:
+    """A task that was announced as one of a lease."""
 
     resource: str
-    state: AcquisitionState = AcquisitionState.INTENDED
-    token: str | None = field(default=None, repr=False)
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class LeaseRecord:
-    """What the journal knows of one lease; times are seconds since the epoch."""
-
-    id: str
-    state: LeaseState
-    granted: float
-    expires: float | None
-    acquisitions: tuple[Acquisition, ...]
-
-    def with_acquisition(self, changed: Acquisition) -> LeaseRecord:
-        """The same with one resource's acquisition changed."""
-        acquisitions = tuple(changed if each.resource == changed.resource else each for each in self.acquisitions)
-        return replace(self, acquisitions=acquisitions)
+    task_id: str
 
 
 class Journal(ABC):
-    """Where leases are kept. Every call is durable when it returns."""
+    """Where leases are kept. Every call is durable when it returns, and safe to make from several threads.
+
+    Raises:
+        JournalUnavailable: it could not be read or written; nothing has changed.
+    """
+
+    @abstractmethod
+    def claim(self, record: LeaseRecord) -> LeaseRecord:
+        """Keep a new record, unless its job's run has one that was not refused: then that one is returned."""
 
     @abstractmethod
     def write(self, record: LeaseRecord) -> None:
@@ -78,8 +49,24 @@ class Journal(ABC):
         """The record of a lease, None when there is none."""
 
     @abstractmethod
+    def of_job(self, cluster: str, job_id: int) -> list[LeaseRecord]:
+        """Every record of a job's id, the newest first; an id may have been of several jobs."""
+
+    @abstractmethod
     def live(self) -> list[LeaseRecord]:
-        """The leases of which a vendor may still hold something."""
+        """The leases that an allocation may use, or of which a vendor may still hold something."""
+
+    @abstractmethod
+    def add_task(self, lease_id: str, task: LeaseTask) -> None:
+        """Keep a task of a lease; twice is no error."""
+
+    @abstractmethod
+    def tasks(self, lease_id: str) -> list[LeaseTask]:
+        """The tasks of a lease, in the order of their announcement."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files; nothing is called afterwards."""
 
 
 class MemoryJournal(Journal):
@@ -87,7 +74,16 @@ class MemoryJournal(Journal):
 
     def __init__(self) -> None:
         self._records: dict[str, LeaseRecord] = {}
+        self._tasks: dict[str, dict[LeaseTask, None]] = {}
         self._lock = threading.Lock()
+
+    def claim(self, record: LeaseRecord) -> LeaseRecord:
+        with self._lock:
+            for other in self._records.values():
+                if record.holder and _same_run(other, record.holder.key):
+                    return other
+            self._records[record.id] = record
+            return record
 
     def write(self, record: LeaseRecord) -> None:
         with self._lock:
@@ -97,7 +93,28 @@ class MemoryJournal(Journal):
         with self._lock:
             return self._records.get(lease_id)
 
-    def live(self) -> list[LeaseRecord]:
+    def of_job(self, cluster: str, job_id: int) -> list[LeaseRecord]:
         with self._lock:
             records = list(self._records.values())
-        return [record for record in records if any(each.state.may_be_held for each in record.acquisitions)]
+        found = [each for each in records if each.holder and each.holder.key.cluster == cluster]
+        found = [each for each in found if each.holder and each.holder.key.job_id == job_id]
+        return sorted(found, key=lambda each: each.granted, reverse=True)
+
+    def live(self) -> list[LeaseRecord]:
+        with self._lock:
+            return [record for record in self._records.values() if record.may_hold]
+
+    def add_task(self, lease_id: str, task: LeaseTask) -> None:
+        with self._lock:
+            self._tasks.setdefault(lease_id, {})[task] = None
+
+    def tasks(self, lease_id: str) -> list[LeaseTask]:
+        with self._lock:
+            return list(self._tasks.get(lease_id, ()))
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def _same_run(record: LeaseRecord, key: JobKey) -> bool:
+    return record.state is not LeaseState.REFUSED and record.holder is not None and record.holder.key == key

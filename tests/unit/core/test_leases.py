@@ -20,8 +20,7 @@ from qrmi_core import (
     ResourceUnavailable,
     TaskStatus,
 )
-from qrmi_core.leases import Leases, MemoryJournal
-from qrmi_core.leases.journal import AcquisitionState, LeaseState
+from qrmi_core.leases import AcquisitionState, Leases, LeaseState, MemoryJournal
 
 HERE = Path(__file__).parent
 
@@ -142,7 +141,7 @@ def test_the_intent_is_in_the_journal_before_the_vendor_is_called(leases: Leases
             return super().acquire()
 
     lease = leases.grant([Looking("first")])
-    assert seen == [(LeaseState.GRANTING, AcquisitionState.INTENDED)]
+    assert seen == [(LeaseState.GRANTING, AcquisitionState.ACQUIRING)]
     leases.release(lease.id)
 
 

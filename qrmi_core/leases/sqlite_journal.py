@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal in SQLite: one thread writes, and what several callers write at the same time is one commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qrmi_core.leases.journal import Journal, JournalUnavailable, LeaseTask
+from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, JobKey, LeaseRecord, LeaseState
+
+__all__ = ["VERSION", "SqliteJournal"]
+
+VERSION = 1
+BUSY_SECONDS = 30.0
+MOST_IN_ONE_COMMIT = 200
+
+_SCHEMA = """
+CREATE TABLE leases (
+    id TEXT PRIMARY KEY, cluster TEXT, job_id INTEGER, submitted INTEGER, restarts INTEGER,
+    uid INTEGER, user TEXT, account TEXT, nodes TEXT, ends REAL, batch INTEGER, array TEXT,
+    state TEXT NOT NULL, granted REAL NOT NULL, expires REAL, reason TEXT, transient INTEGER NOT NULL,
+    owner TEXT NOT NULL, nodes_done TEXT NOT NULL, ended REAL, may_hold INTEGER NOT NULL);
+CREATE UNIQUE INDEX one_for_each_run ON leases (cluster, job_id, submitted, restarts)
+    WHERE state <> 'refused' AND job_id IS NOT NULL;
+CREATE INDEX held ON leases (may_hold) WHERE may_hold;
+CREATE TABLE acquisitions (
+    lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE, place INTEGER NOT NULL, resource TEXT NOT NULL,
+    lanes INTEGER NOT NULL, asked TEXT, state TEXT NOT NULL, token TEXT, reason TEXT, until REAL,
+    tries INTEGER NOT NULL, next_try REAL NOT NULL, PRIMARY KEY (lease, resource));
+CREATE TABLE tasks (
+    lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE, resource TEXT NOT NULL, task_id TEXT NOT NULL,
+    PRIMARY KEY (lease, resource, task_id));
+"""
+_LEASE = (
+    "id, cluster, job_id, submitted, restarts, uid, user, account, nodes, ends, batch, array, "
+    "state, granted, expires, reason, transient, owner, nodes_done, ended, may_hold"
+)
+_ACQUISITION = "lease, place, resource, lanes, asked, state, token, reason, until, tries, next_try"
+_RUN = "cluster = ? AND job_id = ? AND submitted = ? AND restarts = ? AND state <> 'refused'"
+
+
+@dataclass
+class _Write:
+    """Something to be done in a transaction, and where its answer goes."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    answer: Future[Any]
+
+
+class SqliteJournal(Journal):
+    """A journal in one file, which only its owner may read: it holds acquisition tokens.
+
+    Every write is on the disk when its call returns. Readers never wait for writers.
+
+    Raises:
+        JournalUnavailable: the file cannot be opened, or is of a newer version than this program.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reading = threading.Lock()
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._writer = self._connect()
+            self._prepare(self._writer)
+            self._reader = self._connect()
+        except (OSError, sqlite3.Error) as error:
+            raise self._unavailable(error) from error
+        self._work: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise JournalUnavailable(
+                f"the journal {self._path} is of version {version}, and this program knows {VERSION}: "
+                f"start the newer version of this program"
+            )
+        if version == 0:
+            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+
+    def _unavailable(self, error: Exception) -> JournalUnavailable:
+        if isinstance(error, JournalUnavailable):
+            return error
+        return JournalUnavailable(
+            f"the journal {self._path} cannot be used ({error}): look at the disk it is on, and at its owner and mode",
+            transient=True,
+        )
+
+    def _write_all(self) -> None:
+        while (first := self._work.get()) is not None:
+            batch = [first]
+            ends = False
+            while len(batch) < MOST_IN_ONE_COMMIT and not self._work.empty():
+                following = self._work.get()
+                if following is None:
+                    ends = True
+                    break
+                batch.append(following)
+            self._commit(batch)
+            if ends:
+                return
+
+    def _commit(self, batch: list[_Write]) -> None:
+        """One transaction; where it fails and there were several, each by itself, so that none fails for another."""
+        answers = []
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                answers = [write.work(self._writer) for write in batch]
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+        except Exception as error:  # noqa: BLE001  whoever waits for the write is told of any error
+            if len(batch) > 1:
+                for write in batch:
+                    self._commit([write])
+            else:
+                batch[0].answer.set_exception(self._unavailable(error))
+            return
+        for write, answer in zip(batch, answers, strict=True):
+            write.answer.set_result(answer)
+
+    def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        write = _Write(work, Future())
+        self._work.put(write)
+        return write.answer.result()
+
+    def claim(self, record: LeaseRecord) -> LeaseRecord:
+        def work(connection: sqlite3.Connection) -> LeaseRecord:
+            if record.holder is not None:
+                key = record.holder.key
+                run = (key.cluster, key.job_id, key.submitted, key.restarts)
+                if others := _records(connection, f"WHERE {_RUN}", run):
+                    return others[0]
+            _keep(connection, record)
+            return record
+
+        claimed: LeaseRecord = self._do(work)
+        return claimed
+
+    def write(self, record: LeaseRecord) -> None:
+        self._do(lambda connection: _keep(connection, record))
+
+    def read(self, lease_id: str) -> LeaseRecord | None:
+        return next(iter(self._read("WHERE id = ?", (lease_id,))), None)
+
+    def of_job(self, cluster: str, job_id: int) -> list[LeaseRecord]:
+        return self._read("WHERE cluster = ? AND job_id = ? ORDER BY granted DESC", (cluster, job_id))
+
+    def live(self) -> list[LeaseRecord]:
+        return self._read("WHERE may_hold ORDER BY granted", ())
+
+    def _read(self, where: str, values: Iterable[Any]) -> list[LeaseRecord]:
+        with self._reading:
+            try:
+                return _records(self._reader, where, values)
+            except sqlite3.Error as error:
+                raise self._unavailable(error) from error
+
+    def add_task(self, lease_id: str, task: LeaseTask) -> None:
+        row = (lease_id, task.resource, task.task_id)
+        self._do(lambda connection: connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?)", row) and None)
+
+    def tasks(self, lease_id: str) -> list[LeaseTask]:
+        query = "SELECT resource, task_id FROM tasks WHERE lease = ? ORDER BY rowid"
+        with self._reading:
+            try:
+                return [LeaseTask(*row) for row in self._reader.execute(query, (lease_id,))]
+            except sqlite3.Error as error:
+                raise self._unavailable(error) from error
+
+    def close(self) -> None:
+        self._work.put(None)
+        self._thread.join(BUSY_SECONDS)
+        self._reader.close()
+        self._writer.close()
+
+
+def _keep(connection: sqlite3.Connection, record: LeaseRecord) -> None:
+    holder = record.holder
+    key = holder and holder.key
+    of_job = (key.cluster, key.job_id, key.submitted, key.restarts) if key else (None,) * 4
+    of_holder: tuple[Any, ...] = (None,) * 7
+    if holder:
+        names = json.dumps(holder.nodes)
+        of_holder = (holder.uid, holder.user, holder.account, names, holder.ends, holder.batch, holder.array)
+    row = (
+        *(record.id, *of_job, *of_holder, record.state.value, record.granted, record.expires, record.reason),
+        *(record.transient, record.owner, json.dumps(record.nodes_done), record.ended, record.may_hold),
+    )
+    names = _LEASE.split(", ")
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+    marks = ", ".join("?" * len(names))
+    connection.execute(
+        f"INSERT INTO leases ({_LEASE}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed}",  # noqa: S608
+        row,
+    )
+    connection.execute("DELETE FROM acquisitions WHERE lease = ?", (record.id,))
+    connection.executemany(
+        f"INSERT INTO acquisitions ({_ACQUISITION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        [
+            (
+                *(record.id, place, each.resource, each.lanes, each.asked, each.state.value, each.token, each.reason),
+                *(each.until, each.tries, each.next_try),
+            )
+            for place, each in enumerate(record.acquisitions)
+        ],
+    )
+
+
+def _records(connection: sqlite3.Connection, where: str, values: Iterable[Any]) -> list[LeaseRecord]:
+    records = []
+    for row in connection.execute(f"SELECT {_LEASE} FROM leases {where}", tuple(values)).fetchall():  # noqa: S608
+        known = dict(zip(_LEASE.split(", "), row, strict=True))
+        query = f"SELECT {_ACQUISITION} FROM acquisitions WHERE lease = ? ORDER BY place"  # noqa: S608
+        acquisitions = [
+            dict(zip(_ACQUISITION.split(", "), each, strict=True)) for each in connection.execute(query, (row[0],))
+        ]
+        records.append(_record(known, acquisitions))
+    return records
+
+
+def _record(known: dict[str, Any], acquisitions: list[dict[str, Any]]) -> LeaseRecord:
+    holder = None
+    if known["job_id"] is not None:
+        key = JobKey(known["cluster"], known["job_id"], known["submitted"], known["restarts"])
+        nodes = tuple(json.loads(known["nodes"]))
+        holder = Holder(
+            *(key, known["uid"], known["user"], known["account"], nodes, known["ends"]),
+            batch=bool(known["batch"]),
+            array=known["array"],
+        )
+    for each in acquisitions:
+        del each["lease"], each["place"]
+        each["state"] = AcquisitionState(each["state"])
+    return LeaseRecord(
+        id=known["id"],
+        state=LeaseState(known["state"]),
+        granted=known["granted"],
+        expires=known["expires"],
+        acquisitions=tuple(Acquisition(**each) for each in acquisitions),
+        holder=holder,
+        reason=known["reason"],
+        transient=bool(known["transient"]),
+        owner=known["owner"],
+        nodes_done=tuple(json.loads(known["nodes_done"])),
+        ended=known["ended"],
+    )

@@ -21,12 +21,15 @@ __all__ = [
     "JobEnvironment",
     "JobResource",
     "child_environment",
+    "client_file",
     "config_file",
     "expand",
     "failpoint",
+    "gateway_file",
     "own_values",
     "read_job",
     "scheduler_job",
+    "slurm_environment",
     "spool_directory",
     "write_job",
 ]
@@ -41,7 +44,13 @@ TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105  the name of a variable
 TIMEOUT = "QRMI_JOB_TIMEOUT_SECONDS"
 CONFIG = "QRMI_CONFIG"
 FAILPOINT = "QRMI_FAILPOINT"
-SITE_CONFIG = Path("/etc/qrmi/qrmi_config.json")
+GATEWAY_CONFIG = "QRMI_GATEWAY_CONFIG"
+CLIENT_CONFIG = "QRMI_CLIENT_CONFIG"
+SITE = Path("/etc/qrmi")
+SITE_CONFIG = SITE / "qrmi_config.json"
+SITE_GATEWAY_CONFIG = SITE / "gateway.json"
+SITE_CLIENT_CONFIG = SITE / "client.json"
+FOR_SLURM = ("PATH", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT", "HOME")
 
 
 @dataclass(frozen=True)
@@ -216,11 +225,33 @@ def child_environment(
 
 def config_file(option: Path | None = None) -> Path | None:
     """The configuration file: the option, else ``QRMI_CONFIG``, else the site's, else none."""
+    return _file(option, CONFIG, SITE_CONFIG)
+
+
+def gateway_file(option: Path | None = None) -> Path | None:
+    """The gateway's own file: the option, else ``QRMI_GATEWAY_CONFIG``, else the site's, else none."""
+    return _file(option, GATEWAY_CONFIG, SITE_GATEWAY_CONFIG)
+
+
+def client_file(option: Path | None = None) -> Path | None:
+    """What clients of a gateway know: the option, else ``QRMI_CLIENT_CONFIG``, else the site's, else none."""
+    return _file(option, CLIENT_CONFIG, SITE_CLIENT_CONFIG)
+
+
+def _file(option: Path | None, variable: str, of_site: Path) -> Path | None:
     if option is not None:
         return option
-    if named := os.environ.get(CONFIG):
+    if named := os.environ.get(variable):
         return Path(named)
-    return SITE_CONFIG if SITE_CONFIG.exists() else None
+    return of_site if of_site.exists() else None
+
+
+def slurm_environment(slurm_conf: Path | None = None) -> dict[str, str]:
+    """The environment of a command of Slurm whose output is read by a program: times in seconds since the epoch."""
+    kept = {name: os.environ[name] for name in FOR_SLURM if name in os.environ}
+    if slurm_conf is not None:
+        kept["SLURM_CONF"] = str(slurm_conf)
+    return {"PATH": os.defpath, **kept, "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"}
 
 
 def expand(variable: str) -> str | None:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""client.json: where the gateway is and which resources the site has, for users' commands. It holds no secret.
+
+{"url": "https://gateway.example:7811", "ca": null, "munge_socket": null, "resources": [
+    {"name": "ibm_fez", "type": "ibm-quantum-compute-service", "lanes": 1, "description": ""}]}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from qrmi_core.environment import CLIENT_CONFIG, SITE_CLIENT_CONFIG, client_file
+from qrmi_core.errors import ConfigurationError
+from qrmi_core.strict_files import Strict, Text, load_strict
+
+__all__ = ["ClientResource", "ClientSettings", "load_client_settings"]
+
+UNIX = "unix:"
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+        return url
+    if parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc and not parts.query:
+        return url.rstrip("/")
+    raise ValueError("http://host:port, https://host:port or unix:/path was expected")
+
+
+class ClientResource(Strict):
+    """One resource of the site, without anything that only the gateway may know."""
+
+    name: Text
+    type: Text
+    lanes: Annotated[int, Field(ge=1)] = 1
+    description: str = ""
+
+
+class ClientSettings(Strict):
+    """Where the gateway is; ``ca`` is a file with the certificates to trust."""
+
+    url: Annotated[str, AfterValidator(_address)]
+    ca: Text | None = None
+    munge_socket: Text | None = None
+    resources: Annotated[tuple[ClientResource, ...], Field(strict=False)] = ()
+
+    @property
+    def socket(self) -> str | None:
+        """The path of the gateway's unix socket, where it is reached over one."""
+        return self.url.removeprefix(UNIX) if self.url.startswith(UNIX) else None
+
+
+def load_client_settings(option: Path | None = None) -> ClientSettings:
+    """The settings in the file that is named, else in that of ``QRMI_CLIENT_CONFIG``, else the site's.
+
+    Raises:
+        ConfigurationError: there is none, or the first mistake in it.
+    """
+    file = client_file(option)
+    if file is None:
+        raise ConfigurationError(
+            f"there is no {SITE_CLIENT_CONFIG} here, and neither an option nor {CLIENT_CONFIG} names another: this host "
+            f"does not know the site's gateway"
+        )
+    return load_strict(file, ClientSettings, example='{"url": "https://gateway.example:7811"}')

@@ -10,11 +10,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 BIN := .venv/bin
 STAMP := .venv/installed
+# What besides only tests and benchmarks need.
+TOOLS := .venv/ready-for-tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: install demo test test-all check bench clean
 
-install: $(STAMP)
+install: $(TOOLS)
 
 # pip 25.1 is the first that installs dependency groups; Debian 12 brings 23.0.
 $(STAMP): pyproject.toml
@@ -22,6 +24,9 @@ $(STAMP): pyproject.toml
 	@echo "Installing the packages into .venv (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	@touch $@
+
+$(TOOLS): $(STAMP)
 	@$(PYTHON) -m venv --without-pip .venv/upstream
 	@echo "$(CURDIR)/$$(cd .venv && echo lib/python3.*/site-packages | sed 's|^|.venv/|')" > "$$(echo .venv/upstream/lib/python3.*/site-packages)/beside.pth"
 	@$(BIN)/python -m pip --python .venv/upstream/bin/python install --quiet --no-deps "qrmi==$(UPSTREAM)"
@@ -31,17 +36,17 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
 
-test: $(STAMP)
+test: $(TOOLS)
 	$(PYTEST) -m "not slow"
 
-test-all: $(STAMP)
+test-all: $(TOOLS)
 	$(PYTEST)
 	$(BIN)/python scripts/check_distribution.py emulators
 
 check: $(STAMP)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check.sh
 
-bench: $(STAMP)
+bench: $(TOOLS)
 	$(BIN)/python tests/benchmarks/foundation.py
 	$(BIN)/python tests/benchmarks/vendors.py
 

@@ -87,6 +87,14 @@ def test_every_extra_is_installed_alone_by_a_check() -> None:
     assert sorted(" ".join(checked).split()) == sorted(["bare", *declared])
 
 
+@pytest.mark.parametrize(("target", "fetched"), [("demo", False), ("check", False), ("test", True), ("install", True)])
+def test_a_demo_fetches_nothing_that_only_tests_need(target: str, fetched: bool) -> None:
+    command = ["make", "--dry-run", "--what-if=pyproject.toml", target]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert 'pip install --quiet --editable ".[all]"' in said
+    assert ("munge" in said, "qrmi==" in said) == (fetched, fetched)
+
+
 @pytest.fixture(scope="module")
 def check_licences() -> ModuleType:
     spec = importlib.util.spec_from_file_location("check_licences", ROOT / "scripts" / "check_licences.py")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import socket as sockets
 from dataclasses import dataclass, field
 
 from qrmi_core.errors import QRMIError
@@ -25,8 +26,9 @@ __all__ = [
 
 LIBRARIES = ("libmunge.so.2", "libmunge.so")
 
-_OPTION_TTL, _OPTION_SOCKET = 4, 8
+_OPTION_TTL, _OPTION_ADDRESS, _OPTION_SOCKET = 4, 5, 8
 _SUCCESS, _SNAFU, _NO_MEMORY, _SOCKET, _TIMEOUT = 0, 1, 5, 6, 7
+_ADDRESS_BYTES = 4
 _EXPIRED, _REWOUND, _REPLAYED = 15, 16, 17
 
 
@@ -48,11 +50,15 @@ class CredentialReplayed(CredentialRejected):
 
 @dataclass(frozen=True)
 class Credential:
-    """Who made a credential, and what it carries."""
+    """Who made a credential on which host, and what it carries.
+
+    ``address`` is the IPv4 address that the munged of that host takes for its own (its option ``--origin``).
+    """
 
     uid: int
     gid: int
     payload: bytes = field(repr=False)
+    address: str
 
 
 def encode(payload: bytes = b"", *, socket: str | None = None, ttl: int | None = None) -> str:
@@ -98,7 +104,7 @@ def decode(credential: str, *, socket: str | None = None) -> Credential:
         if code != _SUCCESS:
             raise context.error(code)
         carried = ctypes.string_at(payload.value, length.value) if payload.value else b""
-        return Credential(uid.value, gid.value, carried)
+        return Credential(uid.value, gid.value, carried, context.address())
     finally:
         _free(payload)
         context.close()
@@ -131,6 +137,14 @@ class _Context:
         if code == _REPLAYED:
             return CredentialReplayed(f"the munge credential was used before ({said}): each is good once")
         return CredentialRejected(f"the munge credential is not to be believed ({said})")
+
+    def address(self) -> str:
+        """The origin of what was decoded, in dotted form."""
+        packed = ctypes.create_string_buffer(_ADDRESS_BYTES)
+        code = self._library.munge_ctx_get(self.pointer, ctypes.c_int(_OPTION_ADDRESS), packed)
+        if code != _SUCCESS:
+            raise self.error(code)
+        return sockets.inet_ntoa(packed.raw)
 
     def close(self) -> None:
         self._library.munge_ctx_destroy(self.pointer)

@@ -41,13 +41,17 @@ class Munged:
         self._key.chmod(0o400)
         self.socket = self._start("own")
 
+    def at(self, address: str) -> str:
+        """The socket of a daemon as on another host: credentials that it makes have this address for their origin."""
+        return self._start(f"at-{address}", origin=address)
+
     @functools.cached_property
     def other(self) -> str:
         return self._start("other", "unshare", "--user", f"--map-user={OTHER_UID}", "--")
 
-    def _start(self, name: str, *before: str) -> str:
+    def _start(self, name: str, *before: str, origin: str | None = None) -> str:
         socket = str(self._directory / name)
-        self._stack.enter_context(_daemon(self._key, socket, before))
+        self._stack.enter_context(_daemon(self._key, socket, before, origin))
         return socket
 
 
@@ -59,10 +63,12 @@ def munged() -> Iterator[Munged]:
 
 
 @contextlib.contextmanager
-def _daemon(key: Path, socket: str, before: tuple[str, ...]) -> Iterator[None]:
+def _daemon(key: Path, socket: str, before: tuple[str, ...], origin: str | None) -> Iterator[None]:
     files = {"socket": socket, "key-file": key}
     files |= {f"{name}-file": f"{socket}.{name}" for name in ("pid", "seed", "log")}
     options = [f"--{name}={file}" for name, file in files.items()]
+    if origin is not None:
+        options.append(f"--origin={origin}")
     command = ["setpriv", "--pdeathsig", "TERM", "--", *before, _munged(), "--foreground", "--force", *options]
     environment = os.environ | {"LD_LIBRARY_PATH": libraries()}
     with Path(f"{socket}.out").open("wb") as out, subprocess.Popen(command, env=environment, stderr=out) as daemon:

@@ -25,7 +25,13 @@ def daemons() -> Iterator[Munged]:
 @pytest.mark.parametrize("payload", [b"", b"GET /jobs", bytes(range(256)) * 16])
 def test_a_credential_tells_who_made_it_and_what_it_carries(daemons: Munged, payload: bytes) -> None:
     told = munge.decode(munge.encode(payload, socket=daemons.socket), socket=daemons.socket)
-    assert told == munge.Credential(os.getuid(), os.getgid(), payload)
+    assert told == munge.Credential(os.getuid(), os.getgid(), payload, told.address)
+
+
+def test_a_credential_tells_on_which_host_it_was_made(daemons: Munged) -> None:
+    for address in ("127.0.0.2", "127.0.0.3"):
+        credential = munge.encode(socket=daemons.at(address))
+        assert munge.decode(credential, socket=daemons.socket).address == address
 
 
 def test_another_user_cannot_be_mistaken(daemons: Munged) -> None:

@@ -3,7 +3,7 @@
 
 The sdist is built from the checkout and the wheel from the sdist; the wheel is installed into an empty environment
 outside the checkout, `bare` without any extra. There everything that the extra promises imports, every entry point
-loads, no installed package contradicts another, and `qrmi --help` answers.
+loads, no installed package contradicts another, `qrmi --help` answers, and `qrmi slurm files` has its files.
 
 `make check` leaves out the extra `emulators`, which brings gigabytes of torch: `make test-all` looks at it, and runs
 there the tests of what is installed nowhere else.
@@ -120,8 +120,23 @@ def check(extra: str, wheel: Path, directory: Path) -> None:
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)
     if "Usage: qrmi" not in answer:
         raise SystemExit(f"`qrmi --help` with the extra {extra} answered:\n{answer}")
+    check_slurm_files(directory)
     if extra in TESTS:
         run_tests(directory, *TESTS[extra])
+
+
+def check_slurm_files(directory: Path) -> None:
+    """`qrmi slurm files` writes what the checkout has for Slurm's hosts: the files are in the wheel."""
+    written = directory / "slurm-files"
+    run(directory / "bin/qrmi", "slurm", "files", written, cwd=directory)
+    for path in written.rglob("*"):
+        origin = ROOT / "slurm" / path.relative_to(written)
+        if path.is_file() and path.read_bytes() != origin.read_bytes():
+            raise SystemExit(f"`qrmi slurm files` wrote {path.name}, which is not {origin}")
+    tracked = run("git", "ls-files", "slurm/spank", "slurm/node", "slurm/systemd", "slurm/*.lua", cwd=ROOT).split()
+    lacking = [name for name in tracked if not (written / Path(name).relative_to("slurm")).is_file()]
+    if lacking:
+        raise SystemExit(f"`qrmi slurm files` did not write {', '.join(lacking)}")
 
 
 def run_tests(directory: Path, further: list[str], tests: list[str]) -> None:

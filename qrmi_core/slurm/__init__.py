@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this project knows of Slurm: its commands' answers, its configuration, and the files that are installed for it."""
+"""What this project knows of Slurm: its commands' answers, its configuration, and the files installed for it."""

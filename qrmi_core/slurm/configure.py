@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Slurm and the commands on its hosts have to be told of the QPUs of a site, made from its qrmi_config.json.
+
+No secret is read for it: names, types, lanes and descriptions are all that leaves the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from qrmi_core.errors import InputError
+
+__all__ = ["QPU", "Site", "files", "licence", "licences_line", "lua_string", "lua_table", "qpus"]
+
+LIBRARY = "/usr/lib/qrmi"
+TIME_FOR_KILLING = 35
+"""Seconds between the end of the prolog's own patience and the moment at which slurmd would kill it."""
+
+TIME_TO_START = 30
+"""Seconds that a batch job may take to start after the longest prolog."""
+
+
+@dataclass(frozen=True, slots=True)
+class QPU:
+    """What everybody at a site may know of a QPU or a pool of them."""
+
+    name: str
+    type: str
+    lanes: int
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where things are; ``patience`` is how many seconds a job's start may wait for its QPU.
+
+    ``gateway`` is http://HOST:PORT, https://HOST:PORT or unix:PATH.
+    """
+
+    gateway: str
+    ca: str | None = None
+    munge_socket: str | None = None
+    slurm_conf: str | None = None
+    state_dir: str = "/run/qrmi"
+    library: str = LIBRARY
+    patience: int = 25
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.gateway)
+        if not ((parts.scheme in {"http", "https"} and parts.hostname) or (parts.scheme == "unix" and parts.path)):
+            raise InputError(f"{self.gateway}: http://HOST:PORT, https://HOST:PORT or unix:/PATH was expected")
+        for value in (self.state_dir, self.library):
+            if not re.fullmatch(r"/[\w./+-]+", value):
+                raise InputError(f"{value!r}: Slurm's files take an absolute path without blanks only")
+
+
+def qpus(config: Path) -> list[QPU]:
+    """The QPUs of a configuration file.
+
+    Raises:
+        ConfigurationError: the file is wrong, and where.
+    """
+    from qrmi_core.config import load  # pydantic is needed for a file only
+
+    return [QPU(each.name, each.type, each.lanes, each.description) for each in load(config)]
+
+
+def licence(name: str) -> str:
+    """The licence that stands for a QPU in Slurm."""
+    return f"qpu_{name.lower()}"
+
+
+def licences_line(known: Iterable[QPU]) -> str:
+    """``qpu_a:1,qpu_b:3``: each lane is one licence."""
+    return ",".join(f"{licence(qpu.name)}:{qpu.lanes}" for qpu in known)
+
+
+def lua_string(text: str) -> str:
+    """A lua literal of that text: nothing in it ends the literal, and lua 5.1 reads it too."""
+    safe = re.compile(rb"[A-Za-z0-9 _.,:;/()+=@%-]")
+    pieces = (bytes([byte]) for byte in text.encode())
+    return '"' + "".join(each.decode() if safe.match(each) else f"\\{each[0]:03d}" for each in pieces) + '"'
+
+
+def lua_table(known: Iterable[QPU]) -> str:
+    """The file that job_submit.lua reads: which names there are, and how many lanes each has."""
+    rows = (
+        f"    [{lua_string(qpu.name.lower())}] = {{ name = {lua_string(qpu.name)}, lanes = {qpu.lanes} }},\n"
+        for qpu in known
+    )
+    head = "-- Written by `qrmi slurm configure`: change qrmi_config.json and run it again.\n"
+    return f"{head}return {{ qpus = {{\n{''.join(rows)}}} }}\n"
+
+
+def files(known: Sequence[QPU], site: Site) -> dict[str, str]:
+    """The text of each file, by its name.
+
+    Raises:
+        InputError: there is no QPU.
+    """
+    if not known:
+        raise InputError("the configuration has no QPU, so there is nothing to tell Slurm: add one to its resources")
+    return {
+        "qrmi_slurm.conf": _slurm_conf(known, site),
+        "qrmi_plugstack.conf": _plugstack(site),
+        "qrmi_qpus.lua": lua_table(known),
+        "client.json": _client(known, site),
+        "node.json": _node(site),
+    }
+
+
+def _slurm_conf(known: Sequence[QPU], site: Site) -> str:
+    limit = site.patience + TIME_FOR_KILLING
+    tres = ",".join(f"license/{licence(qpu.name)}" for qpu in known)
+    return f"""\
+# For slurm.conf, the same on all hosts. Written by `qrmi slurm configure`.
+# Where slurm.conf has one of these keys already, join the values there (with a comma) and leave out the line here.
+
+# One licence for each lane of a QPU. Jobs wait for them in Slurm's queue.
+Licenses={licences_line(known)}
+# job_submit.lua, which turns --qpu into licences, and qrmi_qpus.lua lie beside slurm.conf on slurmctld's host.
+JobSubmitPlugins=lua
+# So that a job for all lanes of a QPU is not overtaken for ever.
+SchedulerParameters=bf_licenses
+# The prolog runs on every node when a job gets its nodes, not at its first step.
+PrologFlags=Alloc
+Prolog={site.library}/qrmi-prolog
+Epilog={site.library}/qrmi-epilog
+EpilogSlurmctld={site.library}/qrmi-epilogslurmctld
+# A prolog may wait {site.patience} s for a QPU ("patience" in node.json). If slurmd killed it, the node would drain.
+PrologEpilogTimeout={limit}
+BatchStartTimeout={limit + TIME_TO_START}
+# The shell of salloc runs on a node of the job, so that it has the QPU's variables.
+LaunchParameters=use_interactive_step
+
+# With slurmdbd: time on QPUs in sacct and sreport, and limits on it.
+#AccountingStorageTRES={tres}
+{_limits(known)}"""
+
+
+def _limits(known: Sequence[QPU]) -> str:
+    """Examples of limits, as comments; names and figures are the site's to choose."""
+    none = ",".join(f"license/{licence(qpu.name)}=0" for qpu in known)
+    one = f"license/{licence(known[0].name)}"
+    return f"""\
+# Limits need AccountingStorageEnforce=associations,limits,qos,safe. Examples:
+#   only users with the QOS qpu may use QPUs (sbatch --qos=qpu), others are told so at submission
+#     sacctmgr add qos qpu
+#     sacctmgr modify qos normal set MaxTRESPerJob={none} Flags=DenyOnLimit
+#     sacctmgr modify user ANNA set qos+=qpu
+#   a user has at most one lane of a QPU at a time
+#     sacctmgr modify qos qpu set MaxTRESPerUser={one}=1
+#   an account has at most 600 lane-minutes of a QPU
+#     sacctmgr modify account PHYSICS set GrpTRESMins={one}=600
+"""
+
+
+def _plugstack(site: Site) -> str:
+    return f"""\
+# For plugstack.conf, on all hosts with Slurm's commands or slurmd. Written by `qrmi slurm configure`.
+# optional, not required: a plugin that does not fit Slurm's version must not stop jobs without a QPU.
+optional {site.library}/qrmi_spank.so state_dir={site.state_dir}
+"""
+
+
+def _client(known: Sequence[QPU], site: Site) -> str:
+    listed = [{"name": qpu.name, "type": qpu.type, "lanes": qpu.lanes, "description": qpu.description} for qpu in known]
+    return _json({"url": site.gateway, "ca": site.ca, "munge_socket": site.munge_socket, "resources": listed})
+
+
+def _node(site: Site) -> str:
+    return _json(
+        {
+            "gateway": site.gateway,
+            "ca": site.ca,
+            "munge_socket": site.munge_socket,
+            "state_dir": site.state_dir,
+            "patience": site.patience,
+            "slurm_conf": site.slurm_conf,
+        }
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

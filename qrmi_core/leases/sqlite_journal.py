@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
@@ -69,6 +70,8 @@ class SqliteJournal(Journal):
         self._path = path
         self._reading = threading.Lock()
         try:
+            self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take_lock()
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._writer = self._connect()
             self._prepare(self._writer)
@@ -78,6 +81,14 @@ class SqliteJournal(Journal):
         self._work: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
+
+    def _take_lock(self) -> None:
+        """Let no second process grant leases from the same journal; the system unlocks it when this one ends."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise JournalUnavailable(f"the journal {self._path} is in use: another gateway runs with it") from None
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -173,7 +184,11 @@ class SqliteJournal(Journal):
     def _read(self, where: str, values: Iterable[Any]) -> list[LeaseRecord]:
         with self._reading:
             try:
-                return _records(self._reader, where, values)
+                self._reader.execute("BEGIN")
+                try:
+                    return _records(self._reader, where, values)
+                finally:
+                    self._reader.execute("COMMIT")
             except sqlite3.Error as error:
                 raise self._unavailable(error) from error
 
@@ -190,10 +205,13 @@ class SqliteJournal(Journal):
                 raise self._unavailable(error) from error
 
     def close(self) -> None:
+        if not self._thread.is_alive():
+            return
         self._work.put(None)
         self._thread.join(BUSY_SECONDS)
         self._reader.close()
         self._writer.close()
+        os.close(self._lock)
 
 
 def _keep(connection: sqlite3.Connection, record: LeaseRecord) -> None:
@@ -202,8 +220,8 @@ def _keep(connection: sqlite3.Connection, record: LeaseRecord) -> None:
     of_job = (key.cluster, key.job_id, key.submitted, key.restarts) if key else (None,) * 4
     of_holder: tuple[Any, ...] = (None,) * 7
     if holder:
-        names = json.dumps(holder.nodes)
-        of_holder = (holder.uid, holder.user, holder.account, names, holder.ends, holder.batch, holder.array)
+        nodes = json.dumps(holder.nodes)
+        of_holder = (holder.uid, holder.user, holder.account, nodes, holder.ends, holder.batch, holder.array)
     row = (
         *(record.id, *of_job, *of_holder, record.state.value, record.granted, record.expires, record.reason),
         *(record.transient, record.owner, json.dumps(record.nodes_done), record.ended, record.may_hold),

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keeper of a site's leases: one for each run of a job, all resources or none, and none forgotten."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+
+from qrmi_core import polling
+from qrmi_core.errors import LeaseRefused, QRMIError
+from qrmi_core.leases.journal import Journal, LeaseTask
+from qrmi_core.leases.lanes import Lanes
+from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, JobKey, LeaseRecord, LeaseState
+from qrmi_core.leases.releasing import Releaser, ResourceSource
+from qrmi_core.leases.vendor_side import acquire, reason_of
+
+__all__ = ["LeaseKeeper"]
+
+_log = logging.getLogger(__name__)
+
+TTL_MARGIN = 60.0
+"""Seconds by which an acquisition outlives its allocation's time limit."""
+
+SHORTEST_VENDOR_SECONDS = 2.0
+
+
+class LeaseKeeper:
+    """Grants, releases and reaps; safe to call from several threads.
+
+    ``recover`` is called once, before anything else. Then the service calls ``retry`` every few seconds and ``look``
+    whenever it has asked the workload manager which jobs there are.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        source: ResourceSource,
+        lanes: Mapping[str, int],
+        pools: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        self._journal = journal
+        self._source = source
+        self._lanes = Lanes(lanes, pools or {})
+        self._releaser = Releaser(journal, source, self._lanes)
+        self._owner = os.urandom(8).hex()
+        self._lock = threading.Lock()
+        self._attempts: dict[JobKey, Future[LeaseRecord]] = {}
+
+    def configure(self, lanes: Mapping[str, int], pools: Mapping[str, tuple[str, ...]]) -> None:
+        """Go on with other numbers of lanes and other pools; leases that are held stay."""
+        self._lanes.totals, self._lanes.pools = lanes, pools
+
+    def live(self) -> list[LeaseRecord]:
+        """The leases that an allocation uses, or of which a vendor may hold something."""
+        return self._lanes.live()
+
+    def used(self, resource: str) -> int:
+        """How many lanes of a resource are held."""
+        return self._lanes.used(resource)
+
+    def get(self, lease_id: str) -> LeaseRecord | None:
+        """A lease by its id, also one that has ended."""
+        return self._lanes.get(lease_id) or self._journal.read(lease_id)
+
+    def recover(self) -> None:
+        """Take up the journal that another process left: what it was granting is undone, the rest goes on."""
+        for record in self._journal.live():
+            self._lanes.keep(record)
+            if record.state is LeaseState.GRANTING:
+                self._undo(record)
+
+    def _undo(self, record: LeaseRecord) -> None:
+        why = "the gateway ended while it was being granted"
+        self._releaser.give_back(replace(record, state=LeaseState.REFUSED, reason=why, transient=True))
+
+    def grant(self, holder: Holder, wants: Mapping[str, int], *, wait: float) -> LeaseRecord:
+        """The lease of one run of a job: the first who asks gets it made, others meanwhile and afterwards the same.
+
+        Args:
+            holder: the allocation, as the workload manager knows it.
+            wants: lanes by resource or pool.
+            wait: seconds for which a vendor, or lanes that are still being given back, are waited for.
+
+        Raises:
+            LeaseRefused: nothing was granted, and why; ``transient`` where asking again may help.
+            JournalUnavailable: it cannot be written down, so it is not granted.
+        """
+        with self._lock:
+            attempt = self._attempts.get(holder.key)
+            first = attempt is None
+            if attempt is None:
+                attempt = self._attempts[holder.key] = Future()
+        if not first:
+            return _answer_of(attempt, wait)
+        try:
+            record = self._grant(holder, wants, wait)
+        except BaseException as error:
+            attempt.set_exception(error)
+            raise
+        else:
+            attempt.set_result(record)
+            return record
+        finally:
+            with self._lock:
+                del self._attempts[holder.key]
+
+    def _grant(self, holder: Holder, wants: Mapping[str, int], wait: float) -> LeaseRecord:
+        deadline = time.monotonic() + wait
+        for name in wants:
+            if reason := self._source.refusal(name, holder):
+                raise LeaseRefused(reason, resource=name)
+        attempt = 0
+        while True:
+            record = self._claimed(holder, wants)
+            if record.state is LeaseState.GRANTED:
+                return record
+            try:
+                return self._granted(self._reserved(record, deadline), holder, deadline)
+            except LeaseRefused as refusal:
+                left = deadline - time.monotonic()
+                if not refusal.transient or left <= 0:
+                    _log.warning("%s gets no lease of %s: %s", holder.key, record.resources, refusal)
+                    raise
+            polling.pause(min(polling.backoff(attempt), left))
+            attempt += 1
+
+    def _claimed(self, holder: Holder, wants: Mapping[str, int]) -> LeaseRecord:
+        """A new record in the journal, or the lease that this run of the job was granted before."""
+        now = time.time()
+        wanted = LeaseRecord(
+            id=os.urandom(16).hex(),
+            state=LeaseState.GRANTING,
+            granted=now,
+            expires=None if holder.ends is None else holder.ends + TTL_MARGIN,
+            acquisitions=tuple(Acquisition(name, lanes=lanes) for name, lanes in wants.items()),
+            holder=holder,
+            owner=self._owner,
+        )
+        while (record := self._journal.claim(wanted)).id != wanted.id:
+            if record.state is LeaseState.GRANTED:
+                return record
+            if record.state is not LeaseState.GRANTING:
+                raise LeaseRefused(f"the lease of this run of {holder.key} was given back already ({record.reason})")
+            self._undo(record)  # of a process that is gone, for each run is granted by one thread at a time
+        return wanted
+
+    def _reserved(self, record: LeaseRecord, deadline: float) -> LeaseRecord:
+        try:
+            for each in record.acquisitions:
+                self._releaser.hurry(each.resource)
+            return self._lanes.reserve(record, self._source.queue, wait=max(0.0, deadline - time.monotonic()))
+        except LeaseRefused as refusal:
+            self._refuse(record, refusal)
+            raise
+
+    def _granted(self, record: LeaseRecord, holder: Holder, deadline: float) -> LeaseRecord:
+        """Acquire each resource, or give back those that were; the lease is in the journal."""
+        until = None if holder.ends is None else holder.ends + TTL_MARGIN
+        name = ""
+        try:
+            for name in [each.resource for each in record.acquisitions]:
+                seconds = max(SHORTEST_VENDOR_SECONDS, deadline - time.monotonic())
+                resource = self._source.make(name, holder, None, seconds)
+                if resource is None:
+                    nothing = replace(record.acquisition(name), state=AcquisitionState.ACQUIRED)
+                    record = record.with_acquisition(nothing)
+                else:
+                    record = acquire(self._journal, record, name, resource, until=until)
+                self._lanes.keep(record)
+            record = replace(record, state=LeaseState.GRANTED)
+            self._journal.write(record)
+        except BaseException as error:
+            reason = f"{name} could not be acquired: {reason_of(error)}"
+            transient = isinstance(error, QRMIError) and error.transient
+            refusal = LeaseRefused(reason, transient=transient, resource=name)
+            at_fault = record.acquisition(name)
+            if at_fault.state is not AcquisitionState.ACQUIRED:
+                record = record.with_acquisition(replace(at_fault, state=AcquisitionState.FAILED, reason=reason))
+            self._refuse(record, refusal)
+            if not isinstance(error, QRMIError):
+                raise
+            raise refusal from error
+        self._lanes.keep(record)
+        _log.info("lease %s: %s has %s", record.id, holder.key, record.resources)
+        return record
+
+    def _refuse(self, record: LeaseRecord, refusal: LeaseRefused) -> None:
+        refused = replace(record, state=LeaseState.REFUSED, reason=str(refusal), transient=refusal.transient)
+        try:
+            self._releaser.give_back(refused)
+        except QRMIError:
+            # Nothing of it is in the journal; the next process finds the intent there, this one tries again.
+            self._lanes.keep(refused)
+            _log.exception("lease %s could not be refused in the journal", record.id)
+
+    def add_task(self, lease_id: str, resource: str, task_id: str) -> None:
+        """Note a task of a lease, to be cancelled at its end; of a lease that has ended it is cancelled now.
+
+        Raises:
+            LeaseRefused: there is no such lease, or it has no such resource.
+        """
+        record = self.get(lease_id)
+        if record is None or resource not in {each.resource for each in record.acquisitions}:
+            raise LeaseRefused(f"no lease {lease_id} has a resource {resource}", resource=resource)
+        self._journal.add_task(lease_id, LeaseTask(resource, task_id))
+        if record.state is not LeaseState.GRANTED:
+            late = replace(record.acquisition(resource), state=AcquisitionState.RELEASE_PENDING, next_try=0.0)
+            self._journal.write(record.with_acquisition(late))
+            self._lanes.keep(record.with_acquisition(late))
+
+    def node_done(self, lease_id: str, node: str) -> None:
+        """One node's part of the allocation has ended; after the last the lease is given back."""
+        record = self._lanes.get(lease_id)
+        if record is None or record.state is not LeaseState.GRANTED:
+            return
+        with self._lock:
+            record = self._lanes.get(lease_id) or record
+            record = replace(record, nodes_done=tuple(dict.fromkeys((*record.nodes_done, node))))
+            self._journal.write(record)
+            self._lanes.keep(record)
+        if record.holder and set(record.holder.nodes) <= set(record.nodes_done):
+            self._releaser.release(lease_id, why="the job has ended on all of its nodes")
+
+    def nodes_done_of(self, job_id: int, node: str, *, before: float) -> None:
+        """The same for each lease of a job that was granted before a moment, where the node lost its id."""
+        for record in self._of_job(job_id):
+            if record.granted < before:
+                self.node_done(record.id, node)
+
+    def _of_job(self, job_id: int) -> list[LeaseRecord]:
+        return [each for each in self._lanes.live() if each.holder and each.holder.key.job_id == job_id]
+
+    def of_job(self, job_id: int) -> list[LeaseRecord]:
+        """The live leases of a job."""
+        return self._of_job(job_id)
+
+    def release(self, lease_id: str, *, why: str) -> LeaseRecord | None:
+        """Give a lease back as far as it can be now; see :meth:`Releaser.release`."""
+        return self._releaser.release(lease_id, why=why)
+
+    def cancel_tasks(self, lease_id: str) -> None:
+        """Cancel what is known to run for a lease that stays granted."""
+        record = self._lanes.get(lease_id)
+        if record is not None and record.state is LeaseState.GRANTED:
+            self._releaser.cancel_tasks(record)
+
+    def retry(self) -> None:
+        """Try again what could not be given back and is due."""
+        self._releaser.retry()
+
+    def look(self, alive: Mapping[int, tuple[JobKey, float | None]], *, taken: float) -> None:
+        """Release the leases of jobs that are no more.
+
+        Args:
+            alive: the jobs that are not over, by id: which run each is, and when it ends at most (epoch seconds).
+            taken: when the workload manager was asked (epoch seconds); younger leases are left alone.
+        """
+        for record in self._lanes.live():
+            if record.state is not LeaseState.GRANTED or record.holder is None or record.granted >= taken:
+                continue
+            key, ends = alive.get(record.holder.key.job_id, (None, None))
+            if key != record.holder.key:
+                self._releaser.release(record.id, why="the job is over")
+            elif ends is not None and ends != record.holder.ends:
+                self._extend(record, ends)
+
+    def _extend(self, record: LeaseRecord, ends: float) -> None:
+        """The job's time limit was changed."""
+        with self._lock:
+            latest = self._lanes.get(record.id)
+            if latest is not None and latest.state is LeaseState.GRANTED and latest.holder is not None:
+                latest = replace(latest, holder=replace(latest.holder, ends=ends), expires=ends + TTL_MARGIN)
+                self._journal.write(latest)
+                self._lanes.keep(latest)
+
+    def expire(self) -> None:
+        """Release the leases whose allocation cannot be any more, for when the workload manager does not answer."""
+        now = time.time()
+        for record in self._lanes.live():
+            if record.state is LeaseState.GRANTED and record.expires is not None and record.expires < now:
+                self._releaser.release(record.id, why="the job's time limit is over")
+
+
+def _answer_of(attempt: Future[LeaseRecord], wait: float) -> LeaseRecord:
+    try:
+        return attempt.result(wait)
+    except TimeoutError:
+        raise LeaseRefused("the lease is still being granted for another node of the job", transient=True) from None
+    except LeaseRefused as refusal:
+        raise LeaseRefused(str(refusal), transient=refusal.transient, resource=refusal.resource) from refusal

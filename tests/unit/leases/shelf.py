@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vendor that outlives the processes of a test: a directory with a file for each acquisition and each task."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+from qrmi_core import (
+    JobContext,
+    Payload,
+    QiskitPrimitive,
+    QuantumResource,
+    ResourceStatus,
+    ResourceUnavailable,
+    Target,
+    TaskInfo,
+    TaskNotFound,
+    TaskStatus,
+    UnsupportedFunction,
+    VendorUnreachable,
+)
+from qrmi_core.leases import Holder, JobKey
+
+__all__ = ["Shelf", "ShelfSource", "holder"]
+
+
+class Shelf(QuantumResource):
+    """``refuse``, ``away`` and ``cannot-cancel`` in its directory make it do so."""
+
+    type: ClassVar[str] = "shelf"
+    takes = (QiskitPrimitive,)
+
+    def __init__(self, name: str, directory: Path, context: JobContext) -> None:
+        super().__init__(name, context)
+        self.directory = directory / name
+        for part in ("held", "tasks", "released"):
+            (self.directory / part).mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def from_environment(cls, name: str, values: Mapping[str, str], context: JobContext) -> Self:
+        return cls(name, Path(values["QRMI_SHELF"]), context)
+
+    def _is(self, what: str) -> bool:
+        return (self.directory / what).exists()
+
+    def _answer(self) -> None:
+        if self._is("away"):
+            raise VendorUnreachable(f"{self.name} does not answer", transient=True, resource=self.name)
+
+    def status(self) -> ResourceStatus:
+        raise NotImplementedError
+
+    def target(self) -> Target:
+        raise NotImplementedError
+
+    def acquire(self) -> str:
+        self._answer()
+        if self._is("refuse"):
+            raise ResourceUnavailable(f"{self.name} is not for you", resource=self.name)
+        token = os.urandom(8).hex()
+        (self.directory / "held" / token).touch()
+        return token
+
+    def release(self, acquisition_token: str) -> None:
+        self._answer()
+        held = self.directory / "held" / acquisition_token
+        if held.exists():
+            held.rename(self.directory / "released" / acquisition_token)
+
+    def held(self) -> list[str]:
+        return [file.name for file in (self.directory / "held").iterdir()]
+
+    def task_start(self, payload: Payload) -> str:
+        raise NotImplementedError
+
+    def start(self, task_id: str) -> str:
+        (self.directory / "tasks" / task_id).write_text("running")
+        return task_id
+
+    def task_stop(self, task_id: str) -> None:
+        if self._is("cannot-cancel") and not self.task_info(task_id).status.is_final:
+            raise UnsupportedFunction(f"{self.name} cannot cancel")
+        self.end(task_id, "cancelled")
+
+    def end(self, task_id: str, how: str) -> None:
+        (self.directory / "tasks" / task_id).write_text(how)
+
+    def task_info(self, task_id: str) -> TaskInfo:
+        self._answer()
+        file = self.directory / "tasks" / task_id
+        if not file.exists():
+            raise TaskNotFound(f"no task {task_id}")
+        return TaskInfo(task_id, TaskStatus(file.read_text()))
+
+    def task_output(self, task_id: str) -> bytes:
+        raise NotImplementedError
+
+
+class ShelfSource:
+    """Resources on one shelf; ``local`` has nothing to acquire, ``secret`` is for nobody."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.queues: dict[str, int] = {}
+
+    def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> Shelf | None:
+        return None if name == "local" else Shelf(name, self.directory, JobContext(token))
+
+    def refusal(self, name: str, holder: Holder) -> str | None:
+        return f"{holder.user} may not use secret" if name == "secret" else None
+
+    def queue(self, name: str) -> int:
+        return self.queues.get(name, 0)
+
+
+def holder(job: int = 1, *, restarts: int = 0, nodes: tuple[str, ...] = ("n1",), ends: float | None = None) -> Holder:
+    return Holder(JobKey("test", job, 1000, restarts), 1000, "ada", "phys", nodes, ends)
+
+
+def main() -> None:
+    """Grant and release in a process that may be ended at any step; what is on the shelf stays."""
+    from qrmi_core.leases.keeper import LeaseKeeper
+    from qrmi_core.leases.sqlite_journal import SqliteJournal
+
+    directory = Path(sys.argv[1])
+    keeper = LeaseKeeper(SqliteJournal(directory / "journal"), ShelfSource(directory), {"a": 1, "b": 1})
+    keeper.recover()
+    answers = []
+    asking = [
+        threading.Thread(target=lambda: answers.append(keeper.grant(holder(), {"a": 1, "b": 1}, wait=5)))
+        for _ in range(16)
+    ]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert len({record.id for record in answers}) == 1, answers
+    keeper.add_task(answers[0].id, "a", Shelf("a", directory, JobContext()).start("task-1"))
+    keeper.node_done(answers[0].id, "n1")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -41,6 +43,7 @@ class LoopbackServer(ABC):
         self._stopping = asyncio.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
+        self._accepted: WeakSet[socket.socket] = WeakSet()
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
     @abstractmethod
@@ -74,7 +77,7 @@ class LoopbackServer(ABC):
             self._failure = error
         finally:
             self._ready.set()
-            self._loop.run_until_complete(polling.pause_async(CLOSING))
+            self._loop.run_until_complete(self._close_what_is_left())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
@@ -82,10 +85,42 @@ class LoopbackServer(ABC):
         async with self.surroundings():
             runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=self.patience)
             await runner.setup()
-            try:
-                await web.TCPSite(runner, HOST, self._port, ssl_context=self._tls).start()
-                self.url = f"{'https' if self._tls else 'http'}://{HOST}:{runner.addresses[0][1]}"
-                self._ready.set()
-                await self._stopping.wait()
-            finally:
-                await runner.cleanup()
+            with _Listening(self._accepted) as listening:
+                try:
+                    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    listening.bind((HOST, self._port))
+                    await web.SockSite(runner, listening, ssl_context=self._tls).start()
+                    self.url = f"{'https' if self._tls else 'http'}://{HOST}:{listening.getsockname()[1]}"
+                    self._ready.set()
+                    await self._stopping.wait()
+                finally:
+                    # A server of asyncio that is closed forgets, open, what it accepted in the same turn of the loop;
+                    # so it is closed a turn after the last connection was accepted.
+                    self._loop.remove_reader(listening)
+                    await polling.pause_async(0)
+                    await runner.cleanup()
+
+    async def _close_what_is_left(self) -> None:
+        """Handlers whose clients have gone, handshakes, and connections whose other side does not let go of them."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=self.patience)
+        for connection in self._accepted:
+            with contextlib.suppress(OSError):  # it is closed, as it should be
+                connection.shutdown(socket.SHUT_RDWR)
+        await polling.pause_async(CLOSING)
+
+
+class _Listening(socket.socket):
+    """Notes the connections that it accepts."""
+
+    def __init__(self, accepted: WeakSet[socket.socket]) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
+        self._connections = accepted
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        self._connections.add(connection)
+        return connection, address

@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
@@ -102,6 +102,15 @@ class PasqalLocal(VendorResource, BatchResource):
             f"{self.name}: the type {self.type} needs {URL}, Warden's address, such as http://warden:4207",
             resource=self.name,
         )
+
+    def credentials_from(self, *, root: Callable[[], str], user: Callable[[], str] | None) -> None:
+        """Take munge credentials from these calls, for a process that is neither root nor the job's user.
+
+        ``root`` makes those that open and close sessions, ``user`` all others; None: this process's own.
+        """
+        self._warden.root_credential = root
+        if user is not None:
+            self._warden.credential = user
 
     def status(self) -> ResourceStatus:
         """Whether Warden says that the QPU is accessible, with its message."""

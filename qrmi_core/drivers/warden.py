@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -37,24 +37,34 @@ _UNCERTAIN = (
 
 
 class WardenClient:
-    """One Warden, as the user who runs this process; ``socket`` is munged's where it is not the usual one."""
+    """One Warden, as the user who runs this process; ``socket`` is munged's where it is not the usual one.
+
+    ``credential`` and ``root_credential`` make the munge credentials, the latter those for sessions; whoever acts for
+    another user gives others before anything is sent.
+    """
 
     def __init__(self, address: str, settings: HttpSettings, *, resource: str, socket: str | None) -> None:
         self._resource = resource
         self._socket = socket
+        self.credential: Callable[[], str] = self._own_credential
+        self.root_credential: Callable[[], str] = self._own_credential
         self._deadline = settings.deadline
         self._anonymous = HttpClient(
             address, settings, resource=resource, address=f"QRMI_WARDEN_URL of {resource}", told=_told
         )
-        self._http = HttpClient(
+        self._http = self._client(address, settings, lambda: self.credential())
+        self._root_http = self._client(address, settings, lambda: self.root_credential())
+
+    def _client(self, address: str, settings: HttpSettings, credential: Callable[[], str]) -> HttpClient:
+        return HttpClient(
             address,
             settings,
-            resource=resource,
+            resource=self._resource,
             told=_told,
-            fresh_headers=self._credential,
-            address=f"QRMI_WARDEN_URL of {resource}",
+            fresh_headers=lambda: {"X-Munge-Cred": credential()},
+            address=f"QRMI_WARDEN_URL of {self._resource}",
             credentials=f"munge on this host, and that this job's session (QRMI_JOB_ACQUISITION_TOKEN) is its own and "
-            f"not given back; only root opens and closes sessions of {resource}",
+            f"not given back; only root opens and closes sessions of {self._resource}",
         )
 
     def accessible(self) -> tuple[bool, str]:
@@ -81,13 +91,13 @@ class WardenClient:
         body = {"user_id": str(uid), "slurm_job_id": job_id}
         with self._saying_if_inaccessible():
             # A session whose answer was lost keeps nobody out, so asking for another does no harm.
-            told = self._http.change("POST", "/sessions", body=body, json_only=True).json()
+            told = self._root_http.change("POST", "/sessions", body=body, json_only=True).json()
         return str(self._of(told, "id", "a new session"))
 
     def close_session(self, session: str) -> None:
         """Revoke a session; one that is not there is no error."""
         try:
-            self._http.change("DELETE", f"/sessions/{quote(session, safe='')}")
+            self._root_http.change("DELETE", f"/sessions/{quote(session, safe='')}")
         except VendorError as error:
             if error.http_status != 404:
                 raise
@@ -163,10 +173,10 @@ class WardenClient:
                 error.args = (f"{error}. {said}",)
             raise
 
-    def _credential(self) -> Mapping[str, str]:
+    def _own_credential(self) -> str:
         for left in reversed(range(MUNGE_TRIES)):
             try:
-                return {"X-Munge-Cred": munge.encode(socket=self._socket)}
+                return munge.encode(socket=self._socket)
             except munge.MungeUnavailable as error:
                 if left and error.transient:  # perhaps it is being restarted
                     polling.pause(MUNGE_PAUSE)

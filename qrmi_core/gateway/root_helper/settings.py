@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the helper needs of gateway.json, and whom it believes."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qrmi_core.config import ConfiguredResource
+from qrmi_core.config import load as load_resources
+from qrmi_core.errors import ConfigurationError
+from qrmi_core.gateway.settings import load_gateway_settings
+
+__all__ = ["HelperSettings", "load"]
+
+
+@dataclass(frozen=True)
+class HelperSettings:
+    """``uid`` and ``gid`` are those of the gateway: of whoever owns the directory of its journal."""
+
+    socket: Path
+    journal: Path
+    slurm_conf: str | None
+    munge_socket: str | None
+    uid: int
+    gid: int
+    resources: Mapping[str, ConfiguredResource]
+
+
+def load(option: Path | None = None) -> HelperSettings:
+    """Read gateway.json and the configuration that it names.
+
+    Raises:
+        ConfigurationError: one cannot be used, or somebody else than root could change it.
+    """
+    file, read = load_gateway_settings(option)
+    if read.helper_socket is None:
+        raise ConfigurationError(
+            "name the helper's socket, as in /run/qrmi-helper/helper.sock", file=str(file), place="helper_socket"
+        )
+    socket, config = Path(read.helper_socket), Path(read.qrmi_config)
+    try:
+        gateway = Path(read.state_dir).stat()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{read.state_dir} cannot be read ({error.strerror}): make it, owned by the gateway's user, with mode 0700",
+            file=str(file),
+            place="state_dir",
+        ) from error
+    for path, owners in ((file, {0}), (config, {0, gateway.st_uid}), (socket.parent, {0})):
+        _check_trusted(path, owners)
+    return HelperSettings(
+        socket=socket,
+        journal=read.journal,
+        slurm_conf=read.slurm_conf,
+        munge_socket=read.munge_socket,
+        uid=gateway.st_uid,
+        gid=gateway.st_gid,
+        resources={each.name: each for each in load_resources(config)},
+    )
+
+
+def _check_trusted(path: Path, owners: set[int]) -> None:
+    """Root acts on what is written there, so nobody else may write it."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ConfigurationError(f"it cannot be read: {error.strerror}", file=str(path)) from error
+    if found.st_uid not in owners or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigurationError(
+            "others than root could change it, and the root helper acts on it: chown root, chmod go-w", file=str(path)
+        )

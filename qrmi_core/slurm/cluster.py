@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private Slurm cluster on one host: a controller, and nodes each with a munged of its own, all in one directory.
+
+Nothing outside of the directory is touched, and only loopback addresses are used. As root it is a cluster for several
+users, with Debian's users ``slurm`` and ``munge`` for its daemons; any other user gets one for their own jobs only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from qrmi_core import polling
+from qrmi_core.environment import child_environment
+from qrmi_core.errors import ConfigurationError, QRMIError
+from qrmi_core.slurm import cluster_files, files
+from qrmi_core.slurm.cluster_files import Node, Places
+from qrmi_core.slurm.daemons import Daemon, DaemonFailed, Service
+
+__all__ = ["PROGRAMS", "Cluster", "missing_programs"]
+
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "gcc", "make")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PORTS = range(20000, 32000)
+LONGEST_SOCKET = 107
+UP_SECONDS = 30.0
+
+
+def missing_programs() -> list[str]:
+    """What a cluster needs and this host has not."""
+    missing = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
+    return missing if Path("/usr/include/slurm/spank.h").exists() else [*missing, "slurm/spank.h"]
+
+
+class Cluster:
+    """See the module; a context manager that starts and stops it.
+
+    Args:
+        directory: where all of it lies; every user of the cluster must be able to enter it.
+        nodes: how many compute nodes there are, n1 and so on, each with an address of its own (127.0.0.2, ...).
+        cpus: how many CPUs each of them claims.
+        qpus: lanes of each QPU, for the licences and for job_submit.lua; :meth:`set_qpus` changes them.
+        port_base: the first of its ports; by default free ones are looked for.
+        options: lines of slurm.conf, by their keys, that replace the cluster's own or add to them.
+        prolog: whether prolog, epilog and EpilogSlurmctld are those of this package; without them nothing asks a
+            gateway, and whoever wants a job to have a QPU writes its state file.
+        node_settings: keys of node.json that differ from the cluster's own.
+        services: what else belongs to it; see :meth:`add_service`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: int = 2,
+        cpus: int = 8,
+        qpus: Mapping[str, int] | None = None,
+        port_base: int | None = None,
+        options: Mapping[str, str] | None = None,
+        prolog: bool = True,
+        node_settings: Mapping[str, object] | None = None,
+        services: Iterable[Service] = (),
+        python: str = "/usr/bin/python3",
+    ) -> None:
+        self.places = Places(directory.absolute())
+        self.qpus = dict(qpus or {})
+        self.reasons: dict[str, str] = {}
+        self.options = dict(options or {})
+        self.services = list(services)
+        self._cpus = cpus
+        self._prolog = prolog
+        self._python = python
+        self._node_settings = dict(node_settings or {})
+        self._port = port_base or self._known_port() or _free_ports(nodes + 1)
+        self.nodes = tuple(
+            Node(number, self._port + number, self.places.directory / "node" / f"n{number}")
+            for number in range(1, nodes + 1)
+        )
+        self._by_root = os.geteuid() == 0
+        own = pwd.getpwuid(os.geteuid()).pw_name
+        self._slurm_user = "slurm" if self._by_root else own
+        self._munge_user = "munge" if self._by_root else own
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def slurm_conf(self) -> Path:
+        """What SLURM_CONF must be for Slurm's commands."""
+        return self.places.slurm_conf
+
+    @property
+    def daemons(self) -> dict[str, Daemon]:
+        """Each by its name: munged-head, munged-n1, ..., slurmctld, slurmd-n1, ..., in the order of their start."""
+        found = [self._munged("head", cluster_files.HEAD_ADDRESS)]
+        found += [self._munged(node.name, node.address) for node in self.nodes]
+        found.append(self._daemon("slurmctld", ["slurmctld", "-f", str(self.slurm_conf)], str(self.slurm_conf)))
+        found += [
+            self._daemon(f"slurmd-{node.name}", ["slurmd", "-N", node.name, "-f", str(node.slurm_conf)],
+                         str(node.slurm_conf))
+            for node in self.nodes
+        ]  # fmt: skip
+        return {daemon.name: daemon for daemon in found}
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """An environment for Slurm's commands on this cluster, with nothing of another Slurm job in it."""
+        kept = {key: value for key, value in child_environment().items() if not _is_of_slurm(key)}
+        return kept | {"SLURM_CONF": str(self.slurm_conf), "PATH": f"{kept.get('PATH', '')}:{PATH}"} | more
+
+    def start(self) -> None:
+        """Write the files and start what does not run; return when all nodes take jobs.
+
+        Raises:
+            ConfigurationError: a program is missing, or the directory is in a place that does not do.
+            DaemonFailed: a daemon did not come up.
+        """
+        if missing := missing_programs():
+            raise ConfigurationError(
+                f"not installed: {', '.join(missing)}; as root: apt-get install --no-install-recommends "
+                f"slurmctld slurmd slurm-client slurm-wlm-basic-plugins libslurm-dev munge gcc make"
+            )
+        self._check_place()
+        self.write()
+        try:
+            self.start_daemons()
+            for service in self.services:
+                service.start(self.places.run, self.places.log)
+            self.wait_until_up()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_daemons(self, *names: str) -> None:
+        """Start these daemons, or all, unless they run; munged's first."""
+        chosen = [daemon for daemon in self.daemons.values() if not names or daemon.name in names]
+        first = [daemon for daemon in chosen if daemon.name.startswith("munged")]
+        for group in (first, [daemon for daemon in chosen if daemon not in first]):
+            begun = [(daemon, daemon.start(self.environment())) for daemon in group]
+            for daemon, process in begun:
+                daemon.started(process)
+
+    def wait_until_up(self, *, timeout: float = UP_SECONDS) -> None:
+        """Wait until all nodes take jobs.
+
+        Raises:
+            DaemonFailed: they do not, and what Slurm says of them.
+        """
+        if not polling.wait_until(lambda: self._nodes_up() == len(self.nodes), timeout=timeout):
+            said = self.run(["sinfo", "-N", "-o", "%N %T %E"])
+            raise DaemonFailed(f"the nodes do not come up in {timeout:g} s: {said.stdout}{said.stderr}")
+
+    def stop(self) -> None:
+        """End the jobs and everything that was started, here or by another process; the files stay."""
+        daemons = self.daemons
+        if daemons["slurmctld"].pid() is not None:
+            states = "--state=PENDING,RUNNING,SUSPENDED"
+            self.run(["scancel", "--signal=KILL", "--full", states], timeout=5, check=False)
+            self.run(["scancel", states], timeout=5, check=False)
+        for service in reversed(self.services):
+            service.stop(self.places.run)
+        for group in ("slurmd", "slurmctld", "munged"):
+            chosen = [daemon for daemon in daemons.values() if daemon.name.startswith(group)]
+            if group == "slurmd":
+                chosen = [daemon for daemon in chosen if daemon.name != "slurmctld"]
+            for daemon in chosen:
+                daemon.signal(signal.SIGTERM)
+            for daemon in chosen:
+                daemon.stop()
+
+    def wipe(self) -> None:
+        """Stop it and delete its directory."""
+        self.stop()
+        shutil.rmtree(self.places.directory)
+
+    def status(self) -> dict[str, int | None]:
+        """The process of each daemon and service, None where it does not run."""
+        found = {name: daemon.pid() for name, daemon in self.daemons.items()}
+        return found | {service.name: service.pid(self.places.run) for service in self.services}
+
+    def add_service(self, service: Service) -> None:
+        """Have a program started now, with the cluster from then on, and ended with it."""
+        self.services.append(service)
+        service.start(self.places.run, self.places.log)
+
+    def set_qpus(self, qpus: Mapping[str, int], reasons: Mapping[str, str] | None = None) -> None:
+        """Have other QPUs, lanes, or reasons for which QPUs are out of service, while the cluster runs."""
+        changed = dict(qpus) != self.qpus
+        self.qpus, self.reasons = dict(qpus), dict(reasons or {})
+        self.write()
+        if changed:
+            self.run(["scontrol", "reconfigure"])
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        user: str | None = None,
+        timeout: float = 30.0,
+        check: bool = True,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on this cluster, as another user where root asks for one.
+
+        Raises:
+            QRMIError: it failed (unless ``check`` is False), or took longer than ``timeout`` seconds.
+        """
+        environ = dict(environment) if environment is not None else self.environment()
+        if user is not None:
+            environ |= {"HOME": pwd.getpwnam(user).pw_dir, "USER": user, "LOGNAME": user}
+        try:
+            done = subprocess.run(
+                command, env=environ, cwd=cwd or self.places.work, text=True, errors="replace", capture_output=True,
+                stdin=subprocess.DEVNULL, timeout=timeout, check=False, user=user,
+                group=None if user is None else pwd.getpwnam(user).pw_gid, extra_groups=None if user is None else [],
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise QRMIError(f"{' '.join(command)}: no end after {timeout:g} s") from None
+        if check and done.returncode:
+            raise QRMIError(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.strip()}")
+        return done
+
+    def write(self) -> None:
+        """Write all files; those that hold state are kept."""
+        places = self.places
+        for path in (places.directory, places.etc, places.munge, places.controller, places.log, places.run, places.lib,
+                     places.work, places.run / "gateway"):  # fmt: skip
+            _directory(path, 0o755)
+        places.work.chmod(0o1777)
+        self._write_key()
+        self._own(self._slurm_user, places.controller, places.run)
+        self._own(self._munge_user, places.munge)
+        self._write_shipped()
+        conf = cluster_files.common_conf(
+            places, self.nodes, controller_port=self._port, slurm_user=self._slurm_user,
+            slurmd_user=pwd.getpwuid(os.geteuid()).pw_name, cpus=self._cpus,
+            licences=cluster_files.licences_of(self.qpus), options=self.options,
+        )  # fmt: skip
+        _write(places.common_conf, conf)
+        _write(places.etc / "qrmi_qpus.lua", cluster_files.qpu_table(self.qpus, self.reasons))
+        _write(places.directory / "cluster.json", json.dumps({"port": self._port, "nodes": len(self.nodes)}) + "\n")
+        head = places.directory / "node" / "head"
+        _directory(head, 0o755)
+        fronts = self._write_fronts("head", head, head / "state", self.slurm_conf, "qrmi-epilogslurmctld")
+        _write(self.slurm_conf, cluster_files.head_conf(places, epilog=fronts.get("qrmi-epilogslurmctld")))
+        _write(places.etc / "plugstack.conf", f"optional {places.plugin}\n")
+        for node in self.nodes:
+            _directory(node.directory, 0o755)
+            _directory(node.directory / "spool", 0o755)
+            _directory(node.state, 0o700)
+            fronts = self._write_fronts(
+                node.name, node.directory, node.state, node.slurm_conf, "qrmi-prolog", "qrmi-epilog"
+            )
+            prolog, epilog = fronts.get("qrmi-prolog"), fronts.get("qrmi-epilog")
+            _write(node.slurm_conf, cluster_files.node_conf(places, node, prolog=prolog, epilog=epilog))
+            _write(node.plugstack, f"optional {places.plugin} state_dir={node.state}\n")
+
+    def _write_shipped(self) -> None:
+        shipped = files.shipped()
+        _write(self.places.etc / "job_submit.lua", shipped["job_submit.lua"].decode())
+        source = self.places.lib / "spank"
+        _directory(source, 0o755)
+        for name in ("qrmi.c", "Makefile"):
+            _write(source / name, shipped[f"spank/{name}"].decode())
+        self.run(["make", "--silent", "-C", str(source), f"PLUGIN={self.places.plugin}"], timeout=100)
+        for name in ("qrmi_node.py",) if self._prolog else ():
+            _write(self.places.lib / name, shipped[f"node/{name}"].decode())
+
+    def _write_fronts(self, host: str, directory: Path, state: Path, conf: Path, *names: str) -> dict[str, Path]:
+        if not self._prolog:
+            return {}
+        config = directory / "node.json"
+        _write(config, cluster_files.node_json(self.places, host, state, conf, self._node_settings))
+        values = {
+            "NODE_CONFIG": str(config), "STATE_DIR": str(state), "PYTHON": self._python, "LIB": str(self.places.lib),
+        }  # fmt: skip
+        shipped = files.shipped()
+        written = {name: directory / name for name in names}
+        for name, path in written.items():
+            _write(path, cluster_files.filled_in(shipped[f"node/{name}"].decode(), values, name=name), mode=0o755)
+        return written
+
+    def _write_key(self) -> None:
+        key = self.places.key
+        if not key.exists():
+            descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(128))
+        self._own(self._munge_user, key)
+
+    def _own(self, user: str, *paths: Path) -> None:
+        if self._by_root:
+            for path in paths:
+                shutil.chown(path, user, user)
+
+    def _munged(self, host: str, address: str) -> Daemon:
+        places = self.places
+        name = f"munged-{host}"
+        # munged and slurmctld must be able to write their logs as the users that they become
+        command = [
+            "munged", "--force", f"--socket={places.socket(host)}", f"--key-file={places.key}",
+            f"--pid-file={places.munge / f'{name}.pid'}", f"--seed-file={places.munge / f'{name}.seed'}",
+            f"--log-file={places.munge / f'{name}.log'}", f"--origin={address}",
+        ]  # fmt: skip
+        if self._by_root:
+            user = self._munge_user
+            command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--", *command]
+        return Daemon(name, command, places.munge / f"{name}.pid", str(places.socket(host)), places.log / f"{name}.out")
+
+    def _daemon(self, name: str, command: list[str], mark: str) -> Daemon:
+        return Daemon(name, command, self.places.pid_file(name), mark, self.places.log / f"{name}.out")
+
+    def _nodes_up(self) -> int:
+        try:
+            said = self.run(["sinfo", "-h", "-N", "-o", "%t"], timeout=5)
+        except QRMIError:
+            return 0
+        return sum(state in {"idle", "mix", "alloc", "comp"} for state in said.stdout.split())
+
+    def _known_port(self) -> int | None:
+        try:
+            return int(json.loads((self.places.directory / "cluster.json").read_text())["port"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _check_place(self) -> None:
+        directory = self.places.directory
+        if len(str(self.places.socket("head"))) > LONGEST_SOCKET:
+            raise ConfigurationError(f"{directory}: too long a path for munge's sockets; take a shorter one")
+        if self._by_root:
+            for parent in directory.parents:
+                if parent.exists() and not parent.stat().st_mode & 0o001:
+                    raise ConfigurationError(
+                        f"{directory}: users cannot enter {parent}, and their jobs run from there; "
+                        f"take a directory under /tmp"
+                    )
+
+
+def _is_of_slurm(variable: str) -> bool:
+    return variable.startswith(
+        ("SLURM", "SBATCH_", "SALLOC_", "SRUN_", "_SLURM", "SPANK_", "SINFO_", "SQUEUE_", "QRMI_")
+    )
+
+
+def _directory(path: Path, mode: int) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+
+
+def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Replace the file at once, unless it has that text already: Slurm may read it at any time."""
+    if path.exists() and path.read_text() == text:
+        return
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(text)
+    draft.chmod(mode)
+    draft.replace(path)
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many ports that nobody uses, below those that the system gives away by itself."""
+    for _ in range(200):
+        base = random.randrange(PORTS.start, PORTS.stop - count)  # noqa: S311  no secret
+        if all(_is_free(base + offset) for offset in range(count)):
+            return base
+    raise ConfigurationError(f"no {count} free ports between {PORTS.start} and {PORTS.stop} were found")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The option --qpu of sbatch, salloc and srun, and the environment of a job that was given QPUs.
+ *
+ * The plugin decides nothing. On the submit host it checks the form of --qpu and hands it on; job_submit.lua makes
+ * licences of it. On a node, root's prolog has asked the gateway and left the answer in STATE_DIR/JOBID (see the state
+ * file in docs/administrator-guide.md), which the plugin turns into environment. What it sees of the option there may be
+ * forged, so that nothing is given for it; it only tells a job that asked and got nothing from one that never asked.
+ *
+ * Where errors may be returned is narrow: any other REMOTE hook than the task's own drains the node or lets the job end
+ * as COMPLETED. spank_job_control_*() outside of init_post_opt crashes srun and the node's prolog.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <slurm/spank.h>
+
+SPANK_PLUGIN(qrmi, 1)
+
+enum { NAME_MAX_LENGTH = 40, OPTION_MAX_LENGTH = 2048, FILE_MAX = 1 << 20, VALUE_MAX = 100000 };
+
+static char *asked;  /* the value of --qpu, NULL without one */
+static char *refusal; /* on a node: why the tasks of this job do not start */
+
+static int is_name_start(char c) { return isalpha((unsigned char)c) || c == '_'; }
+static int is_name_part(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+static size_t name_length(const char *text)
+{
+	size_t length = 0;
+	if (is_name_start(text[0]))
+		while (is_name_part(text[length]))
+			length++;
+	return length;
+}
+
+/* 1 where the name `name` of `length` characters is one of the items before `end` */
+static int is_repeated(const char *list, const char *end, size_t length)
+{
+	for (const char *item = list; item < end; item += strcspn(item, ",") + 1)
+		if (name_length(item) == length && !strncasecmp(item, end, length))
+			return 1;
+	return 0;
+}
+
+static int is_lanes(const char *text, size_t length)
+{
+	if (length == 4 && !strncmp(text, "full", 4))
+		return 1;
+	return length >= 1 && length <= 4 && text[0] != '0' && strspn(text, "0123456789") >= length;
+}
+
+/* What is wrong with the item at `item` of the list, NULL where nothing is */
+static const char *item_mistake(const char *list, const char *item, size_t length)
+{
+	size_t name = name_length(item);
+	if (!length)
+		return "an item is empty";
+	if (!name || (name < length && item[name] != ':'))
+		return "a name begins with a letter or _ and goes on with letters, digits and _";
+	if (name > NAME_MAX_LENGTH)
+		return "a name has at most 40 characters";
+	if (name < length && !is_lanes(item + name + 1, length - name - 1))
+		return "lanes are a number from 1 to 9999, or `full`";
+	if (is_repeated(list, item, name))
+		return "the same QPU is named twice (upper and lower case are the same)";
+	return NULL;
+}
+
+static int take_option(int val, const char *value, int remote)
+{
+	(void)val;
+	if (!value)
+		value = "";
+	if (!remote) {
+		const char *form = "expected --qpu=NAME[:LANES|:full][,...], for example --qpu=ibm_fez or --qpu=a:2,b:full";
+		if (strlen(value) > OPTION_MAX_LENGTH) {
+			slurm_error("--qpu: the value is longer than %d characters; %s", OPTION_MAX_LENGTH, form);
+			return -1;
+		}
+		for (const char *item = value;; item++) {
+			size_t length = strcspn(item, ",");
+			const char *mistake = item_mistake(value, item, length);
+			if (mistake) {
+				slurm_error("--qpu=%s: '%.*s': %s; %s", value, (int)length, item, mistake, form);
+				return -1;
+			}
+			item += length;
+			if (!*item)
+				break;
+		}
+	}
+	free(asked);
+	asked = strdup(value);
+	return asked ? 0 : -1;
+}
+
+static struct spank_option option_qpu = {
+	(char *)"qpu", (char *)"NAME[:LANES|:full][,...]",
+	(char *)"QPUs for this job, with the lanes of each (default 1); `qrmi qpus` lists them", 1, 0, take_option
+};
+
+__attribute__((format(printf, 1, 2))) static void refuse(const char *format, ...)
+{
+	va_list values;
+	free(refusal);
+	va_start(values, format);
+	if (vasprintf(&refusal, format, values) < 0)
+		refusal = NULL;
+	va_end(values);
+}
+
+static const char *state_dir(int ac, char **av)
+{
+	for (int i = 0; i < ac; i++)
+		if (!strncmp(av[i], "state_dir=", 10))
+			return av[i] + 10;
+	return "/run/qrmi";
+}
+
+/* The text of STATE_DIR/JOB, to be freed; NULL where there is none, with *problem set where it is not to be trusted */
+static char *read_state(const char *directory, uint32_t job, const char **problem)
+{
+	struct stat st;
+	char name[16], *text = NULL;
+	size_t size = 0;
+	int fd = -1, dir = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	snprintf(name, sizeof name, "%u", job);
+	if (dir < 0)
+		*problem = errno == ENOENT ? NULL : "its directory cannot be opened";
+	else if (fstat(dir, &st) || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
+		*problem = "its directory belongs to others, or others may write there";
+	else if ((fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) < 0)
+		*problem = errno == ENOENT ? NULL : "it cannot be opened as a file";
+	else if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink != 1)
+		*problem = "it is no regular file of its own";
+	else if (st.st_uid != geteuid() || (st.st_mode & (S_IRWXG | S_IRWXO)))
+		*problem = "it belongs to others, or others may read or write it";
+	else if (st.st_size > FILE_MAX)
+		*problem = "it is larger than 1 MB";
+	else if (!(text = malloc((size_t)st.st_size + 1)))
+		*problem = "no memory";
+	else {
+		for (ssize_t n; size < (size_t)st.st_size; size += (size_t)n)
+			if ((n = read(fd, text + size, (size_t)st.st_size - size)) <= 0)
+				break;
+		text[size] = '\0';
+		if (strlen(text) != size || !size || text[size - 1] != '\n') {
+			*problem = "it is cut short, or no text";
+			free(text);
+			text = NULL;
+		}
+	}
+	if (fd >= 0)
+		close(fd);
+	if (dir >= 0)
+		close(dir);
+	return text;
+}
+
+/* Cuts the next line off *text; NULL at the end */
+static char *next_line(char **text)
+{
+	char *line = *text, *end = strchr(line, '\n');
+	if (!end)
+		return NULL;
+	*end = '\0';
+	*text = end + 1;
+	return line;
+}
+
+static int is_variable(const char *text)
+{
+	size_t name = name_length(text);
+	return name && text[name] == '=' && strlen(text) <= VALUE_MAX;
+}
+
+static int is_lease(const char *text) { return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32; }
+
+/* Sets what the state file says. Works on `text` twice: nothing of a file that is wrong anywhere counts */
+static const char *apply_state(spank_t sp, char *text, uid_t uid)
+{
+	char *line, *rest = text, *lease = NULL, *reason = NULL, owner[32];
+	int variables = 0;
+	snprintf(owner, sizeof owner, "uid %lu", (unsigned long)uid);
+	if (!(line = next_line(&rest)) || strcmp(line, "qrmi-state 1"))
+		return "it is not of version 1";
+	if (!(line = next_line(&rest)) || strcmp(line, owner))
+		return "it is of another user";
+	char *body = rest;
+	while ((line = next_line(&rest))) {
+		if (!strncmp(line, "lease ", 6) && is_lease(line + 6) && !lease)
+			lease = line + 6;
+		else if (!strncmp(line, "refused ", 8) && line[8] && !reason)
+			reason = line + 8;
+		else if (!strncmp(line, "set ", 4) && is_variable(line + 4))
+			variables++;
+		else
+			return "one of its lines is not understood";
+	}
+	if (reason ? lease || variables : !lease)
+		return "it must hold either a lease or a refusal";
+	if (reason) {
+		refuse("%s", reason);
+		return NULL;
+	}
+	spank_setenv(sp, "QRMI_LEASE_ID", lease, 1);
+	for (line = body; line < rest; line += strlen(line) + 1) {
+		if (strncmp(line, "set ", 4))
+			continue;
+		char *value = strchr(line, '=');
+		*value = '\0';
+		spank_err_t rc = spank_setenv(sp, line + 4, value + 1, 1);
+		*value = '=';
+		if (rc != ESPANK_SUCCESS)
+			return "one of its variables cannot be set";
+	}
+	return NULL;
+}
+
+/* The value of a variable of the job, NULL where it has none */
+static const char *job_variable(char **environment, const char *name)
+{
+	size_t length = strlen(name);
+	for (; *environment; environment++)
+		if (!strncmp(*environment, name, length) && (*environment)[length] == '=')
+			return *environment + length + 1;
+	return NULL;
+}
+
+/* 1 where a variable is NAME_QRMI_... for a NAME in the list */
+static int is_of_list(const char *variable, const char *list, char delimiter)
+{
+	while (list && *list) {
+		const char *end = strchrnul(list, delimiter);
+		while (list < end && isspace((unsigned char)*list))
+			list++;
+		size_t length = (size_t)(end - list);
+		while (length && isspace((unsigned char)list[length - 1]))
+			length--;
+		if (length && !strncmp(variable, list, length) && !strncmp(variable + length, "_QRMI_", 6))
+			return 1;
+		list = *end ? end + 1 : end;
+	}
+	return 0;
+}
+
+/* Takes away what was inherited from another job, or set by hand */
+static void unset_stale(spank_t sp)
+{
+	static const char *const own[] = { "QRMI_JOB_QPU_RESOURCES", "QRMI_JOB_QPU_TYPES", "QRMI_LIST_DELIMITER",
+		"QRMI_PLUGIN_ERROR", "QRMI_LEASE_ID", "QRMI_JOB_ACQUISITION_TOKEN", "SLURM_JOB_QPU_RESOURCES",
+		"SLURM_JOB_QPU_TYPES" };
+	char **environment = NULL, **stale;
+	size_t count = 0, found = 0;
+	if (spank_get_item(sp, S_JOB_ENV, &environment) != ESPANK_SUCCESS || !environment)
+		return;
+	while (environment[count])
+		count++;
+	const char *delimiter = job_variable(environment, "QRMI_LIST_DELIMITER");
+	char cut = delimiter && *delimiter ? *delimiter : ',';
+	const char *names = job_variable(environment, "QRMI_JOB_QPU_RESOURCES");
+	const char *old_names = job_variable(environment, "SLURM_JOB_QPU_RESOURCES");
+	/* unsetting moves the list that is being read */
+	if (!(stale = calloc(count + 1, sizeof *stale)))
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (is_of_list(environment[i], names, cut) || is_of_list(environment[i], old_names, cut))
+			if ((stale[found] = strndup(environment[i], strcspn(environment[i], "="))))
+				found++;
+	for (size_t i = 0; i < found; i++) {
+		spank_unsetenv(sp, stale[i]);
+		free(stale[i]);
+	}
+	free(stale);
+	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+		spank_unsetenv(sp, own[i]);
+}
+
+static void set_environment(spank_t sp, const char *directory)
+{
+	uint32_t job = 0;
+	uid_t uid = (uid_t)-1;
+	char **environment = NULL;
+	const char *problem = NULL;
+	if (spank_get_item(sp, S_JOB_ID, &job) != ESPANK_SUCCESS || spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS)
+		return;
+	unset_stale(sp);
+	char *text = read_state(directory, job, &problem);
+	int answered = text != NULL;
+	if (text)
+		problem = apply_state(sp, text, uid);
+	free(text);
+	if (problem)
+		slurm_error("qrmi: %s/%u is not used: %s", directory, job, problem);
+	/* the steps of every component of a heterogeneous job carry the leader's option, and only the leader has QPUs */
+	int component = spank_get_item(sp, S_JOB_ENV, &environment) == ESPANK_SUCCESS && environment &&
+			job_variable(environment, "SLURM_HET_SIZE");
+	if (asked && problem)
+		refuse("what this node knows of job %u (%s/%u) is not to be trusted: %s; tell the administrators", job, directory,
+		       job, problem);
+	else if (asked && !answered && !component)
+		refuse("job %u holds no QPU: --qpu belongs to the submission of the job (sbatch, salloc, or srun outside of a job); "
+		       "if it was there, tell the administrators that the prolog left nothing in %s", job, directory);
+	if (refusal)
+		spank_setenv(sp, "QRMI_PLUGIN_ERROR", refusal, 1);
+}
+
+int slurm_spank_init(spank_t sp, int ac, char **av)
+{
+	(void)ac, (void)av;
+	if (spank_context() != S_CTX_SLURMD && spank_option_register(sp, &option_qpu) != ESPANK_SUCCESS)
+		slurm_error("qrmi: the option --qpu cannot be registered; another plugin may have one of this name");
+	return 0;
+}
+
+int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
+{
+	spank_context_t context = spank_context();
+	if (context == S_CTX_REMOTE)
+		set_environment(sp, state_dir(ac, av));
+	else if ((context == S_CTX_LOCAL || context == S_CTX_ALLOCATOR) && asked) {
+		const char *whole = context == S_CTX_LOCAL && getenv("SLURM_JOB_ID") ? getenv("SLURM_SPANK_QPU") : NULL;
+		if (whole && strcmp(whole, asked)) {
+			slurm_error("--qpu=%s: this job was submitted with --qpu=%s, and all its steps use that; leave --qpu out here",
+				    asked, whole);
+			return -1;
+		}
+		if (spank_job_control_setenv(sp, "QPU", asked, 1) != ESPANK_SUCCESS) {
+			slurm_error("--qpu=%s cannot be handed to Slurm", asked);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int slurm_spank_task_init_privileged(spank_t sp, int ac, char **av)
+{
+	int task = 0;
+	(void)ac, (void)av;
+	if (!refusal)
+		return 0;
+	if (spank_get_item(sp, S_TASK_ID, &task) != ESPANK_SUCCESS || task == 0)
+		slurm_error("no QPU for this job: %s", refusal);
+	return -1;
+}
+
+/* Where plugstack.conf says `optional`, Slurm goes on after the -1 above; this is how slurmstepd itself ends a task here */
+int slurm_spank_task_init(spank_t sp, int ac, char **av)
+{
+	(void)sp, (void)ac, (void)av;
+	if (refusal)
+		_exit(1);
+	return 0;
+}

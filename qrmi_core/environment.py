@@ -40,6 +40,7 @@ DELIMITER = "QRMI_LIST_DELIMITER"
 PLUGIN_ERROR = "QRMI_PLUGIN_ERROR"
 UID = "QRMI_JOB_UID"
 JOB_ID = "QRMI_JOB_ID"
+LEASE = "QRMI_LEASE_ID"
 TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105  the name of a variable
 TIMEOUT = "QRMI_JOB_TIMEOUT_SECONDS"
 CONFIG = "QRMI_CONFIG"
@@ -86,10 +87,11 @@ class JobEnvironment:
     resources: tuple[JobResource, ...]
     uid: int | None = None
     job_id: str | None = None
+    lease: str | None = None
 
     def context(self, resource: JobResource) -> JobContext:
         """What the driver of ``resource`` may know of the job."""
-        return JobContext(resource.acquisition_token, resource.timeout_seconds, self.uid, self.job_id)
+        return JobContext(resource.acquisition_token, resource.timeout_seconds, self.uid, self.job_id, self.lease)
 
 
 def read_job(environ: Mapping[str, str] | None = None) -> JobEnvironment | None:
@@ -130,6 +132,7 @@ def read_job(environ: Mapping[str, str] | None = None) -> JobEnvironment | None:
         tuple(_resource(environ, name, kind) for name, kind in zip(name_list, type_list, strict=True)),
         uid=_number(environ, UID, fallback=slurm.uid),
         job_id=environ.get(JOB_ID) or environ.get(slurm.job_id),
+        lease=environ.get(LEASE) or None,
     )
 
 
@@ -191,6 +194,8 @@ def write_job(job: JobEnvironment) -> dict[str, str]:
         variables[UID] = str(job.uid)
     if job.job_id is not None:
         variables[JOB_ID] = job.job_id
+    if job.lease is not None:
+        variables[LEASE] = job.lease
     for resource in job.resources:
         prefix = f"{resource.name}_"
         variables.update({prefix + key: value for key, value in resource.values.items()})
@@ -216,7 +221,7 @@ def child_environment(
     _, names, _, _ = _lists(environ)
     inherited = _split(names or "", environ.get(DELIMITER) or ",")
     prefixes = tuple(f"{name}_QRMI_" for name in (*inherited, *leave_out_jobs_of))
-    own = {RESOURCES, TYPES, DELIMITER, PLUGIN_ERROR, TOKEN, TIMEOUT, slurm.legacy_resources, slurm.legacy_types}
+    own = {RESOURCES, TYPES, DELIMITER, PLUGIN_ERROR, TOKEN, TIMEOUT, LEASE, slurm.legacy_resources, slurm.legacy_types}
     kept = {
         key: value for key, value in environ.items() if key not in own and not (prefixes and key.startswith(prefixes))
     }

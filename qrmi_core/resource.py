@@ -95,12 +95,13 @@ class Target:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What a driver may know of the job that it runs in."""
+    """What a driver may know of the job that it runs in; ``lease`` is of the gateway that granted its resources."""
 
     acquisition_token: str | None = None
     timeout_seconds: int | None = None
     uid: int | None = None
     job_id: str | None = None
+    lease: str | None = None
 
 
 class QuantumResource(ABC):
@@ -242,8 +243,16 @@ class QuantumResource(ABC):
             )
 
     def submit(self, payload: Payload) -> Task:
-        """Submit a payload and return the handle of its task."""
-        return Task(self, self.task_start(payload))
+        """Submit a payload and return the handle of its task.
+
+        Whoever granted this job its resources is told of the task, so that it can be cancelled when the job dies.
+        """
+        task = Task(self, self.task_start(payload))
+        if self.context.lease is not None:
+            from qrmi_core.announcements import announce  # only jobs need it
+
+            announce(self.context.lease, self.name, task.id)
+        return task
 
     def task(self, task_id: str) -> Task:
         """The handle of a task that was submitted before, perhaps by another process.

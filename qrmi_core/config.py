@@ -4,6 +4,8 @@
     {"resources": [{"name": "ibm_fez", "type": "ibm-quantum-compute-service", "environment": {
         "QRMI_IBM_QCS_ENDPOINT": "https://...", "QRMI_IBM_QCS_IAM_APIKEY": {"file": "/etc/..."}}}]}
 
+Optional ``"pools": [{"name": "fez_or_kyiv", "members": ["ibm_fez", "ibm_kyiv"]}]``: a pool is a name for several
+resources of the same type; the member with the shortest queue gets the job when its lease is granted.
 A value may be text, or ``{"file": path}`` or ``{"env": variable}`` for what should not stand in the file.
 Import this module only where a file is read: pydantic costs more than all the rest of ``qrmi_core``.
 """
@@ -19,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qrmi_core.environment import expand
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.json_files import load_json
-from qrmi_core.names import clash, is_valid_name, name_rule
+from qrmi_core.names import clash, did_you_mean, is_valid_name, name_rule
 
-__all__ = ["ConfiguredResource", "load"]
+__all__ = ["Configuration", "ConfiguredPool", "ConfiguredResource", "load", "load_site"]
 
 DEVICE = "QRMI_DEVICE"
 
@@ -88,35 +90,79 @@ class ConfiguredResource(_Strict):
         return read
 
 
-class _Document(_Strict):
+class ConfiguredPool(_Strict):
+    """One entry of ``pools``; without ``lanes`` it has as many as its members together."""
+
+    name: _Text
+    members: tuple[_Text, ...] = Field(min_length=1, strict=False)
+    lanes: int | None = Field(default=None, ge=1)
+    description: str = ""
+
+
+class Configuration(_Strict):
+    """All of a file."""
+
     resources: list[ConfiguredResource]
+    pools: list[ConfiguredPool] = Field(default_factory=list)
+
+    def pool_lanes(self, pool: ConfiguredPool) -> int:
+        """How many lanes of a pool may be in use at the same time."""
+        return pool.lanes or sum(each.lanes for each in self.resources if each.name in pool.members)
 
 
 def load(path: Path) -> list[ConfiguredResource]:
-    """Read and check a configuration file.
+    """Read and check a configuration file; its resources.
+
+    Raises:
+        ConfigurationError: the first mistake, with its place in the file and what was expected.
+    """
+    return load_site(path).resources
+
+
+def load_site(path: Path) -> Configuration:
+    """Read and check a configuration file; everything in it.
 
     Raises:
         ConfigurationError: the first mistake, with its place in the file and what was expected.
     """
     try:
-        resources = _Document.model_validate(load_json(path)).resources
+        document = Configuration.model_validate(load_json(path))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ConfigurationError(_text(first), file=str(path), place=_place(first["loc"]) or "top level") from None
-    for index, resource in enumerate(resources):
-        if not is_valid_name(resource.name):
-            raise ConfigurationError(
-                f"{resource.name!r} cannot name a resource: {name_rule}",
-                file=str(path),
-                place=f"resources[{index}].name",
-            )
-    if twins := clash(resource.name for resource in resources):
-        index = max(index for index, resource in enumerate(resources) if resource.name == twins[1])
+    named = [(f"resources[{index}].name", each.name) for index, each in enumerate(document.resources)]
+    named += [(f"pools[{index}].name", each.name) for index, each in enumerate(document.pools)]
+    for place, name in named:
+        if not is_valid_name(name):
+            what = "pool" if place.startswith("pools") else "resource"
+            raise ConfigurationError(f"{name!r} cannot name a {what}: {name_rule}", file=str(path), place=place)
+    if twins := clash(name for _, name in named):
+        place = next(place for place, name in reversed(named) if name == twins[1])
         same = "is there already" if twins[0] == twins[1] else f"is the same name as {twins[0]}, case ignored"
-        raise ConfigurationError(
-            f"{twins[1]} {same}: names are unique", file=str(path), place=f"resources[{index}].name"
-        )
-    return resources
+        raise ConfigurationError(f"{twins[1]} {same}: names are unique", file=str(path), place=place)
+    for index, pool in enumerate(document.pools):
+        _check_pool(str(path), f"pools[{index}]", pool, document)
+    return document
+
+
+def _check_pool(file: str, place: str, pool: ConfiguredPool, document: Configuration) -> None:
+    known = {each.name: each for each in document.resources}
+    for index, member in enumerate(pool.members):
+        if member not in known:
+            there = did_you_mean(member, list(known), command="qrmi resources")
+            raise ConfigurationError(
+                f"no resource is named {member}: {there}", file=file, place=f"{place}.members[{index}]"
+            )
+    if twins := clash(pool.members):
+        raise ConfigurationError(f"{twins[1]} stands in it twice", file=file, place=f"{place}.members")
+    members = [known[member] for member in pool.members]
+    if len({each.type for each in members}) > 1:
+        types = ", ".join(f"{each.name} is of type {each.type}" for each in members)
+        text = f"the members of a pool are of one type, so that a job runs on each: {types}"
+        raise ConfigurationError(text, file=file, place=f"{place}.members")
+    if pool.lanes is not None and pool.lanes > (most := sum(each.lanes for each in members)):
+        text = f"the members of {pool.name} have {most} lanes together: at most {most} was expected"
+        raise ConfigurationError(text, file=file, place=f"{place}.lanes")
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -139,7 +185,8 @@ def _text(error: Any) -> str:
     if kind == "model_type":
         return 'an object was expected, as in {"resources": [{"name": ..., "type": ..., "environment": {}}]}'
     if kind == "extra_forbidden":
-        known = list((ConfiguredResource if len(location) > 1 else _Document).model_fields)
+        entries: dict[str, type[BaseModel]] = {"resources": ConfiguredResource, "pools": ConfiguredPool}
+        known = list((entries[location[0]] if len(location) > 1 else Configuration).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         return f"unknown key; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
     message = str(error["msg"])

@@ -29,7 +29,7 @@ from qrmi_core.variables import mistakes
 if TYPE_CHECKING:
     from qrmi_core.config import ConfiguredResource
 
-__all__ = ["ListedResource", "QRMIService"]
+__all__ = ["ListedResource", "QRMIService", "make_resource"]
 
 _Answer = TypeVar("_Answer")
 
@@ -128,7 +128,7 @@ class QRMIService:
             yield _configured(resource, str(file))
         for name, (kind, block) in engines.items():
             if name.lower() not in taken:
-                make = functools.partial(_make, name, kind, context=JobContext())
+                make = functools.partial(make_resource, name, kind, context=JobContext())
                 yield ListedResource(name, kind, "embedded", functools.partial(_of_embedded, kind, block), make)
 
     def listing(self) -> list[ListedResource]:
@@ -269,16 +269,18 @@ def _of_embedded(kind: str, block: Mapping[str, str]) -> dict[str, str]:
 
 def _of_job(job: environment.JobEnvironment) -> Iterator[ListedResource]:
     for resource in job.resources:
-        make = functools.partial(_make, resource.name, resource.type, context=job.context(resource), strict=False)
+        make = functools.partial(
+            make_resource, resource.name, resource.type, context=job.context(resource), strict=False
+        )
         yield ListedResource(resource.name, resource.type, "job", functools.partial(dict, resource.values), make)
 
 
 def _configured(resource: ConfiguredResource, file: str) -> ListedResource:
-    make = functools.partial(_make, resource.name, resource.type, context=JobContext(), where=f"{file}: ")
+    make = functools.partial(make_resource, resource.name, resource.type, context=JobContext(), where=f"{file}: ")
     return ListedResource(resource.name, resource.type, file, resource.values, make)
 
 
-def _make(
+def make_resource(
     name: str,
     kind: str,
     values: Mapping[str, str],

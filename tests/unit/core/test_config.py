@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qrmi_core import ConfigurationError
-from qrmi_core.config import load
+from qrmi_core.config import load, load_site
 
 
 def written(directory: Path, *resources: Any, **keys: Any) -> Path:
@@ -118,3 +118,37 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError, match="not UTF-8 text"):
         load(tmp_path / "binary")
+
+
+def _with_pools(tmp_path: Path, pools: Any) -> Path:
+    entries = [
+        {"name": "fez", "type": "aer-simulator", "environment": {}, "lanes": 2},
+        {"name": "kyiv", "type": "aer-simulator", "environment": {}},
+        {"name": "fresnel", "type": "pulser-simulator", "environment": {}},
+    ]
+    file = tmp_path / "qrmi_config.json"
+    file.write_text(json.dumps({"resources": entries, "pools": pools}))
+    return file
+
+
+def test_a_pool_is_a_name_for_resources_of_one_type(tmp_path: Path) -> None:
+    site = load_site(_with_pools(tmp_path, [{"name": "ibm", "members": ["fez", "kyiv"], "description": "either"}]))
+    assert [(pool.name, pool.members, site.pool_lanes(pool)) for pool in site.pools] == [("ibm", ("fez", "kyiv"), 3)]
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ({"name": "FEZ", "members": ["fez"]}, r"pools\[0\].name: FEZ is the same name as fez, case ignored"),
+        ({"name": "a-b", "members": ["fez"]}, r"pools\[0\].name: 'a-b' cannot name a pool"),
+        ({"name": "p", "members": []}, r"pools\[0\].members: "),
+        ({"name": "p", "members": ["fez", "kiev"]}, r"pools\[0\].members\[1\]: no resource is named kiev: there are "),
+        ({"name": "p", "members": ["fez", "fez"]}, r"pools\[0\].members: fez stands in it twice"),
+        ({"name": "p", "members": ["fez", "fresnel"]}, r"members of a pool are of one type.*fresnel is of type pulser"),
+        ({"name": "p", "members": ["fez"], "lanes": 3}, r"pools\[0\].lanes: the members of p have 2 lanes together"),
+        ({"name": "p", "members": ["fez"], "lane": 3}, r"pools\[0\].lane: unknown key; did you mean lanes\?"),
+    ],
+)
+def test_a_mistake_in_a_pool_is_named_with_its_place(tmp_path: Path, pool: Any, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
+        load_site(_with_pools(tmp_path, [pool]))

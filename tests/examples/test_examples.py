@@ -66,6 +66,19 @@ def test_a_qpu_is_chosen_by_criteria(tmp_path: Path) -> None:
     assert "no QPU is online and meets the criteria (min_qubits=5000)" in text
 
 
+def test_what_one_job_transpiles_without_a_qpu_another_runs(tmp_path: Path) -> None:
+    (tmp_path / "target.json").write_text(output(tmp_path, "qrmi", "target", "aer_fez"))
+    text = output(tmp_path, "python", str(EXAMPLES / "transpile_first.py"), "target.json", "circuits.qpy")
+    depths = [int(depth) for depth in re.findall(r"^ghz\d: depth (\d+), \d+ gates", text, re.MULTILINE)]
+    assert len(depths) == 3
+    assert depths == sorted(depths)
+    assert "3 circuits for 156 qubits are in circuits.qpy" in text
+    ran = on("aer_fez", "run_transpiled.py", tmp_path, "circuits.qpy")
+    shares = [float(share) for share in re.findall(r"^  ghz\d: (\d+\.\d)% all zero", ran, re.MULTILINE)]
+    assert len(shares) == 3
+    assert min(shares) > 60
+
+
 def test_alice_and_bobs_translator_says_what_it_needs(tmp_path: Path) -> None:
     """Where it is installed, its vendor's tests run it (tests/vendors/test_felis_clients.py)."""
     command = [sys.executable, str(EXAMPLES / "alice_bob_translate.py")]
@@ -78,8 +91,9 @@ def test_every_example_is_tested_and_has_its_script() -> None:
     tested = set(re.findall(r'"(\w+\.py)"', Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
     scripts = sorted(EXAMPLES.glob("*.sbatch"))
-    assert len(scripts) == 3
+    assert len(scripts) == 5
     for script in scripts:
-        assert re.search(r"^#SBATCH --qpu=\w+$", script.read_text(), re.MULTILINE)
+        asked = re.search(r"^#SBATCH --qpu=\w+$", script.read_text(), re.MULTILINE)
+        assert (asked is None) == (script.stem == "transpile_first")
         assert (ROOT / f"examples/{script.stem}.py").exists()
         assert f"srun python examples/{script.stem}.py" in script.read_text()

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""node.json, which the prolog of a node reads: checked here for people, since the prolog has no pydantic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from qrmi_core.strict_files import Strict, Text, load_strict
+
+__all__ = ["SITE_NODE_FILE", "NodeFile", "load_node_file"]
+
+SITE_NODE_FILE = Path("/etc/qrmi/node.json")
+
+
+class NodeFile(Strict):
+    """The file; ``patience`` and ``holdoff`` are in seconds."""
+
+    gateway: Text
+    ca: Text | None = None
+    munge_socket: Text | None = None
+    state_dir: Text = "/run/qrmi"
+    patience: Annotated[float, Field(gt=0, strict=False)] = 25
+    holdoff: Annotated[float, Field(ge=0, strict=False)] = 30
+    slurm_conf: Text | None = None
+    bin: Text | None = None
+
+
+def load_node_file(path: Path) -> NodeFile:
+    """Read the file.
+
+    Raises:
+        ConfigurationError: the first mistake.
+    """
+    return load_strict(path, NodeFile, example='{"gateway": "https://head:7811"}')

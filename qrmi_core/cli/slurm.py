@@ -55,7 +55,8 @@ def configure(
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write files; by default all is printed.")
     ] = None,
     gateway: Annotated[
-        str | None, typer.Option(metavar="URL", help=f"Of the gateway; by default this host, port {PORT}.")
+        str | None,
+        typer.Option(metavar="URL", help=f"Of the gateway; by default what gateway.json says, else port {PORT} here."),
     ] = None,
     ca: Annotated[
         str | None, typer.Option(metavar="FILE", help="The authority of the gateway's certificate, as hosts have it.")
@@ -83,8 +84,7 @@ def configure(
     if file is None:
         raise ConfigurationError("there is no configuration of QPUs: --config FILE, or /etc/qrmi/qrmi_config.json")
     if gateway is None:
-        here = socket.getfqdn()
-        gateway = f"http://{socket.gethostname() if here.startswith('localhost') else here}:{PORT}"
+        gateway = _address()
         note(f"the gateway is taken to be {gateway}; --gateway URL says otherwise")
     site = Site(gateway, ca, munge_socket, slurm_conf, state_dir=state_dir, library=library, patience=patience)
     texts = make(qpus(file), site)
@@ -111,6 +111,24 @@ def env(
                 f"{path} is not there: start the private cluster with `make cluster`, or name its directory"
             )
     print_text("".join(f"export {name}={shlex.quote(str(path.resolve()))}\n" for name, path in found.items()))
+
+
+def _address() -> str:
+    """Where other hosts reach the gateway that is, or will be, on this host."""
+    from qrmi_core.environment import gateway_file
+    from qrmi_core.gateway.settings import load_gateway_settings, split_address
+
+    here = socket.getfqdn()
+    host, port, scheme = socket.gethostname() if here.startswith("localhost") else here, PORT, "https"
+    if gateway_file() is None:
+        return f"{scheme}://{host}:{port}"
+    _, settings = load_gateway_settings()
+    if settings.tls is None:
+        scheme = "http"
+    if settings.listen.admin_tcp is None:
+        return f"unix:{settings.listen.admin}"
+    named, port = split_address(settings.listen.admin_tcp)
+    return f"{scheme}://{host if named in {'0.0.0.0', '::'} else named}:{port}"  # noqa: S104  that is what is left out
 
 
 def _tell(written: Sequence[Written], *, as_json: bool = False) -> None:

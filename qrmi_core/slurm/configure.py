@@ -60,14 +60,19 @@ class Site:
 
 
 def qpus(config: Path) -> list[QPU]:
-    """The QPUs of a configuration file.
+    """The QPUs of a configuration file, and its pools, which jobs ask for in the same way.
 
     Raises:
         ConfigurationError: the file is wrong, and where.
     """
-    from qrmi_core.config import load  # pydantic is needed for a file only
+    from qrmi_core.config import load_site  # pydantic is needed for a file only
 
-    return [QPU(each.name, each.type, each.lanes, each.description) for each in load(config)]
+    site = load_site(config)
+    types = {each.name: each.type for each in site.resources}
+    found = [QPU(each.name, each.type, each.lanes, each.description) for each in site.resources]
+    return found + [
+        QPU(pool.name, types[pool.members[0]], site.pool_lanes(pool), pool.description) for pool in site.pools
+    ]
 
 
 def licence(name: str) -> str:

@@ -68,6 +68,15 @@ def test_no_secret_leaves_the_configuration(tmp_path: Path) -> None:
     assert "qpu_ibm_fez:3" in written
 
 
+def test_a_pool_is_asked_for_like_a_qpu(tmp_path: Path) -> None:
+    config = tmp_path / "qrmi_config.json"
+    members = [{"name": name, "type": "t", "environment": {}, "lanes": 2} for name in ("a", "b")]
+    pool = {"name": "either", "members": ["a", "b"], "description": "whichever is free"}
+    config.write_text(json.dumps({"resources": members, "pools": [pool]}))
+    assert qpus(config)[2] == QPU("either", "t", 4, "whichever is free")
+    assert "Licenses=qpu_a:2,qpu_b:2,qpu_either:4\n" in files(qpus(config), SITE)["qrmi_slurm.conf"]
+
+
 def test_a_mistake_in_the_configuration_is_said_with_its_place(tmp_path: Path) -> None:
     config = tmp_path / "qrmi_config.json"
     config.write_text('{"resources": [{"name": "a", "type": "t", "environment": {}, "lanes": 0}]}')

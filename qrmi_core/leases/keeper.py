@@ -27,6 +27,8 @@ TTL_MARGIN = 60.0
 """Seconds by which an acquisition outlives its allocation's time limit."""
 
 SHORTEST_VENDOR_SECONDS = 2.0
+JOB_OVER = "the job is over"
+TIME_OVER = "the job's time limit is over"
 
 
 class LeaseKeeper:
@@ -253,21 +255,32 @@ class LeaseKeeper:
         """Try again what could not be given back and is due."""
         self._releaser.retry()
 
+    def due(self) -> list[LeaseRecord]:
+        """What :meth:`retry` would try now, for a caller that releases each in a thread of its own."""
+        return self._releaser.due()
+
     def look(self, alive: Mapping[int, tuple[JobKey, float | None]], *, taken: float) -> None:
-        """Release the leases of jobs that are no more.
+        """Release the leases of jobs that are no more; see :meth:`ended`."""
+        for record in self.ended(alive, taken=taken):
+            self._releaser.release(record.id, why=JOB_OVER)
+
+    def ended(self, alive: Mapping[int, tuple[JobKey, float | None]], *, taken: float) -> list[LeaseRecord]:
+        """The leases of jobs that are no more; the others learn of new time limits.
 
         Args:
             alive: the jobs that are not over, by id: which run each is, and when it ends at most (epoch seconds).
             taken: when the workload manager was asked (epoch seconds); younger leases are left alone.
         """
+        found = []
         for record in self._lanes.live():
             if record.state is not LeaseState.GRANTED or record.holder is None or record.granted >= taken:
                 continue
             key, ends = alive.get(record.holder.key.job_id, (None, None))
             if key != record.holder.key:
-                self._releaser.release(record.id, why="the job is over")
+                found.append(record)
             elif ends is not None and ends != record.holder.ends:
                 self._extend(record, ends)
+        return found
 
     def _extend(self, record: LeaseRecord, ends: float) -> None:
         """The job's time limit was changed."""
@@ -280,10 +293,14 @@ class LeaseKeeper:
 
     def expire(self) -> None:
         """Release the leases whose allocation cannot be any more, for when the workload manager does not answer."""
+        for record in self.overdue():
+            self._releaser.release(record.id, why=TIME_OVER)
+
+    def overdue(self) -> list[LeaseRecord]:
+        """The leases whose allocation cannot be any more."""
         now = time.time()
-        for record in self._lanes.live():
-            if record.state is LeaseState.GRANTED and record.expires is not None and record.expires < now:
-                self._releaser.release(record.id, why="the job's time limit is over")
+        granted = (record for record in self._lanes.live() if record.state is LeaseState.GRANTED)
+        return [record for record in granted if record.expires is not None and record.expires < now]
 
 
 def _answer_of(attempt: Future[LeaseRecord], wait: float) -> LeaseRecord:

@@ -25,7 +25,7 @@ SELECT 1 FROM leases JOIN acquisitions ON acquisitions.lease = leases.id
 WHERE leases.uid = ? AND leases.state IN ('granting', 'granted', 'releasing')
 AND acquisitions.resource IN (SELECT value FROM json_each(?)) LIMIT 1
 """
-_HAD = "SELECT 1 FROM leases WHERE cluster = ? AND job_id = ? AND submitted = ? LIMIT 1"
+_HAD = "SELECT 1 FROM leases WHERE cluster = ? AND job_id = ? AND submitted = ? AND state <> 'refused' LIMIT 1"
 
 
 class JournalUnreadable(QRMIError):

@@ -71,8 +71,9 @@ class _Handler(socketserver.StreamRequestHandler):
         signal.alarm(CALL_SECONDS)
         request: Any = None
         try:
+            line = self.rfile.readline(LONGEST_LINE + 1)
             self._check_peer()
-            request = self._request()
+            request = _parsed(line)
             answer: dict[str, Any] = {"version": 1, "answer": self.server.verbs.call(request)}
             outcome = "done"
         except QRMIError as error:
@@ -89,15 +90,6 @@ class _Handler(socketserver.StreamRequestHandler):
         _, uid, _ = struct.unpack("3i", told)
         if uid != self.server.uid:
             raise Refusal(f"user {uid} is not the gateway")
-
-    def _request(self) -> Any:
-        line = self.rfile.readline(LONGEST_LINE + 1)
-        if len(line) > LONGEST_LINE or not line.endswith(b"\n"):
-            raise Refusal(f"one line of at most {LONGEST_LINE} bytes was expected")
-        try:
-            return json.loads(line)
-        except (ValueError, RecursionError):
-            raise Refusal("a line of JSON was expected") from None
 
 
 class _Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
@@ -119,6 +111,15 @@ class _Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
             ) from error
         finally:
             os.umask(before)
+
+
+def _parsed(line: bytes) -> Any:
+    if len(line) > LONGEST_LINE or not line.endswith(b"\n"):
+        raise Refusal(f"one line of at most {LONGEST_LINE} bytes was expected")
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise Refusal("a line of JSON was expected") from None
 
 
 def _told(request: Any) -> str:

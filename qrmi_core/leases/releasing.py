@@ -80,18 +80,21 @@ class Releaser:
 
     def retry(self) -> None:
         """Try again what could not be given back and is due."""
+        for record in self.due():
+            try:
+                self.release(record.id, why=record.reason or "")
+            except QRMIError as error:
+                _log.warning("lease %s is not given back yet: %s", record.id, error)
+
+    def due(self) -> list[LeaseRecord]:
+        """What could not be given back and may be tried again."""
         now = time.time()
-        due = [
+        return [
             record
             for record in self._lanes.live()
             if not record.state.is_live
             and any(each.state.may_be_held and each.next_try <= now for each in record.acquisitions)
         ]
-        for record in due:
-            try:
-                self.release(record.id, why=record.reason or "")
-            except QRMIError as error:
-                _log.warning("lease %s is not given back yet: %s", record.id, error)
 
     def hurry(self, resource: str) -> None:
         """Let what is still to be given back of a resource be tried at once: somebody waits for it."""

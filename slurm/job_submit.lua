@@ -27,7 +27,7 @@ qrmi = {}
 
 local OPTION = "_SLURM_SPANK_OPTION_qrmi_qpu"
 local LISTED = 12
-local directory = (debug.getinfo(1, "S").source:match("^@(.*/)") or "./")
+local directory = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
 
 local function refuse(...)
 	slurm.log_user(...)
@@ -122,20 +122,28 @@ local function values_of(job, name)
 	return values
 end
 
--- The value of --qpu, nil without one; and what is wrong where what the plugin noted was changed on the way
+-- The value of --qpu, nil without one; and what is wrong where what the plugin noted and the option differ. A component
+-- that is not the first of its job inherits the option without asking, so that there only the note counts.
 local function asked_for(job)
-	local noted, option = values_of(job, "QPU"), values_of(job, OPTION)
-	local value = noted[1]
-	for _, list in ipairs({ noted, option }) do
+	local noted, options = values_of(job, "QPU"), values_of(job, OPTION)
+	local component = job.het_job_offset
+	if component ~= nil and component > 0 and component < 65534 then
+		if noted[1] == nil then return nil end
+		return nil, "--qpu=" .. noted[1] .. " stands in component " .. component ..
+			" of the job: only the first component can hold QPUs"
+	end
+	if job.script ~= nil and job.environment ~= nil then -- the environment of srun and salloc is not to be had
+		options[#options + 1] = job.environment[OPTION]
+	end
+	for _, list in ipairs({ noted, options }) do
 		for _, other in ipairs(list) do
-			if other ~= value then
-				return nil, "--qpu=" .. other .. " was not taken from the command line (" ..
-					(value == nil and "the plugin noted nothing" or "the plugin noted " .. value) ..
-					"): leave variables with SPANK in their names alone and use --qpu"
+			if other ~= noted[1] then
+				return nil, "--qpu=" .. other .. " was not taken from the command line: " ..
+					"leave variables with SPANK in their names alone and use --qpu"
 			end
 		end
 	end
-	return value
+	return noted[1]
 end
 
 local function is_qpu_licence(licences)
@@ -190,10 +198,6 @@ function qrmi.submit(job_desc, submit_uid)
 	local value, changed = asked_for(job_desc)
 	if changed ~= nil then return refuse("%s", changed) end
 	if value == nil then return slurm.SUCCESS end
-	local component = job_desc.het_job_offset
-	if component ~= nil and component > 0 and component < 65534 then
-		return refuse("--qpu=%s stands in component %d of the job: only the first component can hold QPUs", value, component)
-	end
 	local known = qpus()
 	if known == nil then
 		return refuse("--qpu: the list of QPUs cannot be read on the controller; tell the administrators (qrmi check --slurm)")

@@ -29,6 +29,7 @@ SPANK_PLUGIN(qrmi, 1)
 enum { NAME_MAX_LENGTH = 40, OPTION_MAX_LENGTH = 2048, FILE_MAX = 1 << 20, VALUE_MAX = 100000 };
 
 static char *asked;  /* the value of --qpu, NULL without one */
+static int components, calls; /* of a heterogeneous submission handed on; calls of take_option for the one at hand */
 static char *refusal; /* on a node: why the tasks of this job do not start */
 
 static int is_name_start(char c) { return isalpha((unsigned char)c) || c == '_'; }
@@ -78,9 +79,13 @@ static const char *item_mistake(const char *list, const char *item, size_t lengt
 
 static int take_option(int val, const char *value, int remote)
 {
+	const char *inherited = getenv("SLURM_SPANK__SLURM_SPANK_OPTION_qrmi_qpu");
 	(void)val;
 	if (!value)
 		value = "";
+	/* sbatch and salloc leave the leader's option in their own environment, and read it for each further component */
+	if (!remote && components && !calls++ && inherited && !strcmp(inherited, value))
+		return 0;
 	if (!remote) {
 		const char *form = "expected --qpu=NAME[:LANES|:full][,...], for example --qpu=ibm_fez or --qpu=a:2,b:full";
 		if (strlen(value) > OPTION_MAX_LENGTH) {
@@ -97,6 +102,12 @@ static int take_option(int val, const char *value, int remote)
 			item += length;
 			if (!*item)
 				break;
+		}
+		const char *whole = getenv("SLURM_JOB_ID") ? getenv("SLURM_SPANK_QPU") : NULL;
+		if (whole && spank_context() == S_CTX_LOCAL && strcmp(whole, value)) {
+			slurm_error("--qpu=%s: this job was submitted with --qpu=%s, which all its steps use: leave --qpu out here",
+				    value, whole);
+			return -1;
 		}
 	}
 	free(asked);
@@ -323,23 +334,28 @@ int slurm_spank_init(spank_t sp, int ac, char **av)
 	return 0;
 }
 
+static int hand_on(spank_t sp)
+{
+	/* called for each component of a heterogeneous job, with what was noted for the last one still there */
+	spank_job_control_unsetenv(sp, "QPU");
+	if (asked && spank_job_control_setenv(sp, "QPU", asked, 1) != ESPANK_SUCCESS) {
+		slurm_error("--qpu=%s cannot be handed to Slurm", asked);
+		return -1;
+	}
+	free(asked);
+	asked = NULL;
+	components++;
+	calls = 0;
+	return 0;
+}
+
 int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
 {
 	spank_context_t context = spank_context();
 	if (context == S_CTX_REMOTE)
 		set_environment(sp, state_dir(ac, av));
-	else if ((context == S_CTX_LOCAL || context == S_CTX_ALLOCATOR) && asked) {
-		const char *whole = context == S_CTX_LOCAL && getenv("SLURM_JOB_ID") ? getenv("SLURM_SPANK_QPU") : NULL;
-		if (whole && strcmp(whole, asked)) {
-			slurm_error("--qpu=%s: this job was submitted with --qpu=%s, and all its steps use that; leave --qpu out here",
-				    asked, whole);
-			return -1;
-		}
-		if (spank_job_control_setenv(sp, "QPU", asked, 1) != ESPANK_SUCCESS) {
-			slurm_error("--qpu=%s cannot be handed to Slurm", asked);
-			return -1;
-		}
-	}
+	else if (context == S_CTX_LOCAL || context == S_CTX_ALLOCATOR)
+		return hand_on(sp);
 	return 0;
 }
 

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from qrmi_core.cli import check, conformance, emulate, resources, run, slurm, task
+from qrmi_core.cli import check, conformance, emulate, gateway, resources, run, slurm, task
 from qrmi_core.cli.output import note
 from qrmi_core.errors import (
     AmbiguousResource,
@@ -40,6 +40,7 @@ task.add_to(app)
 check.add_to(app)
 emulate.add_to(app)
 conformance.add_to(app)
+gateway.add_to(app)
 slurm.add_to(app)
 
 

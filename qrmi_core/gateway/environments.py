@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a job gets of each resource, by the way it reaches it, and who may have it at all.
+
+``direct``: the vendor's endpoint and the site's credential, and what was acquired. ``local``: a simulator that runs
+within the allocation, for which nothing is acquired.
+"""
+
+from __future__ import annotations
+
+import functools
+import grp
+import os
+import pwd
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Literal, TypeAlias
+
+from qrmi_core.config import Configuration, ConfiguredPool, ConfiguredResource
+from qrmi_core.discovery import ENGINES, driver
+from qrmi_core.environment import JobEnvironment, JobResource, write_job
+from qrmi_core.errors import ConfigurationError, LeaseRefused
+from qrmi_core.http_settings import DEADLINE
+from qrmi_core.leases import Holder, LeaseRecord
+from qrmi_core.resource import JobContext, QuantumResource
+from qrmi_core.service import make_resource
+
+__all__ = ["LICENCE", "Access", "Environments"]
+
+Access: TypeAlias = Literal["gateway", "direct", "local"]
+
+LICENCE = "qpu_"
+SPARE_SECONDS = 60.0
+"""Seconds by which an allocation may be longer than ``max_lease``: Slurm counts in whole minutes."""
+
+Adapt: TypeAlias = Callable[[QuantumResource, Holder], None]
+
+
+class Environments:
+    """The resources of a site as leases need them; a change of the configuration is another object.
+
+    ``queue_of`` tells how many tasks wait at a resource, as far as it is known; ``adapt`` gives a resource that was
+    made for a holder what only the gateway can, such as credentials of that user.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        file: str,
+        *,
+        queue_of: Callable[[str], int] = lambda _: 0,
+        adapt: Adapt = lambda _resource, _holder: None,
+    ) -> None:
+        """Check what a gateway needs beyond the configuration's own rules.
+
+        Raises:
+            ConfigurationError: a resource cannot be offered as it is configured.
+        """
+        self._file = file
+        self._queue_of = queue_of
+        self._adapt = adapt
+        self.resources: Mapping[str, ConfiguredResource] = {each.name: each for each in configuration.resources}
+        self.pools: Mapping[str, ConfiguredPool] = {each.name: each for each in configuration.pools}
+        self.lanes: Mapping[str, int] = {each.name: each.lanes for each in configuration.resources}
+        self.pool_lanes = {each.name: configuration.pool_lanes(each) for each in configuration.pools}
+        self.members: Mapping[str, tuple[str, ...]] = {each.name: each.members for each in configuration.pools}
+        self._by_licence = {licence_of(name): name for name in (*self.resources, *self.pools)}
+        for index, resource in enumerate(configuration.resources):
+            self._check(resource, f"resources[{index}]")
+
+    def _check(self, resource: ConfiguredResource, place: str) -> None:
+        if self.access(resource.name) == "gateway":
+            raise ConfigurationError(
+                "this version of the gateway does not stand between jobs and vendors yet: "
+                '"direct" (the job gets the credential), "local" (simulators) or nothing was expected',
+                file=self._file,
+                place=f"{place}.access",
+            )
+        for name, value in resource.environment.items():
+            if isinstance(value, str) and any(character in value for character in "\n\0"):
+                text = "a value with a line break cannot be handed to jobs"
+                raise ConfigurationError(text, file=self._file, place=f"{place}.environment.{name}")
+
+    def access(self, name: str) -> Access:
+        """How jobs reach a resource: as it is configured, else as fits its type."""
+        resource = self.resources[name]
+        return resource.access or ("local" if resource.type in _engines() else "direct")
+
+    def wanted(self, licences: Mapping[str, int]) -> dict[str, int]:
+        """Lanes by resource or pool, from the licences of a job.
+
+        Raises:
+            LeaseRefused: one stands for no resource that is known here.
+        """
+        wants = {}
+        for licence, count in licences.items():
+            if not licence.startswith(LICENCE):
+                continue
+            if (name := self._by_licence.get(licence)) is None:
+                raise LeaseRefused(
+                    f"the job holds the licence {licence}, and the gateway knows no such QPU: tell the site's "
+                    f"administrators that Slurm and the gateway are configured differently"
+                )
+            wants[name] = count
+        return wants
+
+    def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> QuantumResource | None:
+        """The resource for one holder; None where nothing is to be acquired.
+
+        Raises:
+            QRMIError: it is not configured any more, or cannot be made.
+        """
+        if name not in self.resources:
+            raise ConfigurationError(f"{name} is not in it any more, but a lease holds it", file=self._file)
+        if self.access(name) == "local" or self._users_bring_the_key(name):
+            return None
+        resource = self.bare(name, JobContext(token, self._left(holder), holder.uid, str(holder.key.job_id)), seconds)
+        self._adapt(resource, holder)
+        return resource
+
+    def bare(self, name: str, context: JobContext, seconds: float) -> QuantumResource:
+        """The resource as the gateway itself asks it, giving up after about so many seconds.
+
+        Raises:
+            QRMIError: it cannot be made.
+        """
+        configured = self.resources[name]
+        values = configured.values()
+        if any(variable.name == DEADLINE for variable in driver(configured.type).variables):
+            values = {**values, DEADLINE: f"{_least(values.get(DEADLINE), seconds):g}"}
+        return make_resource(name, configured.type, values, context=context, where=f"{self._file}: ")
+
+    def _users_bring_the_key(self, name: str) -> bool:
+        """True where the site has no credential of its own: then there is nothing to acquire with."""
+        configured = self.resources[name]
+        needed = [each.name for each in driver(configured.type).variables if each.required and each.secret]
+        return any(variable not in configured.environment for variable in needed)
+
+    def queue(self, name: str) -> int:
+        """How many tasks wait at a resource, as far as it is known."""
+        return self._queue_of(name)
+
+    def refusal(self, name: str, holder: Holder) -> str | None:
+        """Why the holder may not have a resource, or a pool, at all."""
+        if name in self.pools:
+            reasons = [self.refusal(member, holder) for member in self.pools[name].members]
+            return next((reason for reason in reasons if reason is not None), None)
+        if (resource := self.resources.get(name)) is None:
+            return f"there is no QPU {name} at this site"
+        if not _may(resource, holder):
+            account = f", account {holder.account}" if holder.account else ""
+            return f"{holder.user or holder.uid}{account} may not use {name}: ask the site's administrators for it"
+        longest = resource.max_lease
+        if longest is not None and (holder.ends is None or holder.ends - time.time() > longest + SPARE_SECONDS):
+            minutes = max(1, longest // 60)
+            return f"{name} is lent for {longest} seconds at most: submit the job with --time={minutes}"
+        return None
+
+    def of_lease(self, record: LeaseRecord) -> dict[str, str]:
+        """The environment of the job that holds a lease.
+
+        Raises:
+            ConfigurationError: a secret is not there any more.
+        """
+        holder = record.holder
+        if holder is None:
+            raise LeaseRefused(f"lease {record.id} is of no job")
+        resources = tuple(self._of_resource(each.resource, each.token, holder) for each in record.acquisitions)
+        environment = write_job(
+            JobEnvironment(resources, uid=holder.uid, job_id=str(holder.key.job_id), lease=record.id)
+        )
+        for name, value in environment.items():
+            if "\n" in value or "\0" in value:
+                raise ConfigurationError(f"{name} has a line break in it, and cannot be handed to a job")
+        return environment
+
+    def _of_resource(self, name: str, token: str | None, holder: Holder) -> JobResource:
+        configured = self.resources[name]
+        if self.access(name) == "local":
+            return JobResource(name, configured.type, configured.values())
+        return JobResource(name, configured.type, configured.values(), token, self._left(holder))
+
+    @staticmethod
+    def _left(holder: Holder) -> int | None:
+        return None if holder.ends is None else max(1, int(holder.ends - time.time()))
+
+
+def licence_of(name: str) -> str:
+    """The licence that stands for a resource or pool in Slurm."""
+    return f"{LICENCE}{name.lower()}"
+
+
+@functools.cache
+def _engines() -> frozenset[str]:
+    """The types that are simulators; none of them is imported for it."""
+    return frozenset(point.name for point in entry_points(group=ENGINES))
+
+
+def _least(text: str | None, seconds: float) -> float:
+    try:
+        return min(float(text), seconds) if text else seconds
+    except ValueError:
+        return seconds
+
+
+def _may(resource: ConfiguredResource, holder: Holder) -> bool:
+    """Whoever stands in one of the three lists; everybody where there are none."""
+    if not (resource.users or resource.groups or resource.accounts):
+        return True
+    if holder.account and holder.account in resource.accounts:
+        return True
+    try:
+        entry = pwd.getpwuid(holder.uid)
+    except (KeyError, OverflowError):
+        return False
+    if entry.pw_name in resource.users:
+        return True
+    if not resource.groups:
+        return False
+    groups = set()
+    for gid in os.getgrouplist(entry.pw_name, entry.pw_gid):
+        try:
+            groups.add(grp.getgrgid(gid).gr_name)
+        except KeyError:
+            continue
+    return not groups.isdisjoint(resource.groups)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway as a service: its listeners, its signals, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Self
+
+from aiohttp import web
+
+from qrmi_core.errors import ConfigurationError
+from qrmi_core.gateway.admin import admin_application
+from qrmi_core.gateway.guard import Guard
+from qrmi_core.gateway.service import Gateway
+from qrmi_core.gateway.settings import GatewaySettings, split_address
+
+__all__ = ["GatewayServer", "serve"]
+
+_log = logging.getLogger(__name__)
+
+LAST_SECONDS = 5.0
+"""Seconds that requests get to be answered when the gateway ends."""
+
+IDLE_SECONDS = 30.0
+EVERYBODY = 0o666
+"""Who may connect to the socket; what they may do, munge decides."""
+
+
+class GatewayServer:
+    """Listens while its ``async with`` block runs; ``port`` is the one of ``admin_tcp`` then."""
+
+    def __init__(self, file: Path, settings: GatewaySettings, *, guard: Guard | None = None) -> None:
+        self._file = file
+        self._settings = settings
+        self._guard = guard or Guard()
+        self._stack = contextlib.AsyncExitStack()
+        self.port = 0
+        self.gateway: Gateway
+
+    async def __aenter__(self) -> Self:
+        """Listen, then take up the journal.
+
+        Raises:
+            QRMIError: it cannot start, and why.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            self.gateway = Gateway(self._file, self._settings)
+            stack.push_async_callback(self.gateway.stop, LAST_SECONDS)
+            application = admin_application(self.gateway, self._guard)
+            runner = web.AppRunner(
+                application, access_log=None, shutdown_timeout=LAST_SECONDS, keepalive_timeout=IDLE_SECONDS
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await self._listen(runner, stack)
+            await stack.enter_async_context(self._guard.watching(runner))
+            starting = asyncio.ensure_future(self.gateway.start())
+            stack.callback(starting.cancel)
+            starting.add_done_callback(_tell)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _listen(self, runner: web.AppRunner, stack: contextlib.AsyncExitStack) -> None:
+        listen = self._settings.listen
+        try:
+            if listen.admin is not None:
+                path = Path(listen.admin)
+                await web.UnixSite(runner, path).start()
+                stack.callback(path.unlink, missing_ok=True)
+                path.chmod(EVERYBODY)
+                _log.info("listening at %s", path)
+            if listen.admin_tcp is not None:
+                host, port = split_address(listen.admin_tcp)
+                site = web.TCPSite(runner, host, port, ssl_context=self._tls())
+                await site.start()
+                self.port = runner.addresses[-1][1]
+                _log.info("listening at %s:%s%s", host, self.port, " with TLS" if self._settings.tls else "")
+        except OSError as error:
+            raise ConfigurationError(
+                f"nobody can listen at {listen.admin_tcp or ''} {listen.admin or ''}: {error.strerror or error}",
+                file=str(self._file),
+                place="listen",
+            ) from error
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._settings.tls is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self._settings.tls.cert, self._settings.tls.key)
+        except OSError as error:
+            raise ConfigurationError(
+                f"certificate and key cannot be used: {error.strerror or error}", file=str(self._file), place="tls"
+            ) from error
+        return context
+
+
+def _tell(starting: asyncio.Task[None]) -> None:
+    if not starting.cancelled() and (error := starting.exception()) is not None:
+        _log.error("the journal cannot be taken up, so nothing is granted: %s", error)
+
+
+async def serve(file: Path, settings: GatewaySettings) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+
+    Raises:
+        QRMIError: it cannot start, and why.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with _signalled(loop, GatewayServer(file, settings)):
+        await stopping.wait()
+        _log.info("ending")
+
+
+@contextlib.asynccontextmanager
+async def _signalled(loop: asyncio.AbstractEventLoop, server: GatewayServer) -> AsyncIterator[None]:
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.ensure_future(server.gateway.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    async with server:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        yield

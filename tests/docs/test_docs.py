@@ -2,9 +2,9 @@
 """The documentation does what it says: its code blocks run, section by section, as a reader would run them.
 
 A comment before a block tells what its reader knows: `qpu` is what `qrmi run --qpu=` was given, `file` the name under
-which the block was saved, `reach: no` that the QPUs of a configuration are not here. Blocks marked `bash` are
-run as they are pasted, as a whole; those marked `sh` are for a cluster or an installation and are not run; a block
-that is a `part` of a file is tried with the other parts, elsewhere.
+which the block was saved (of JSON it tells who reads it), `reach: no` that the QPUs of a configuration are not here.
+Blocks marked `bash` are run as they are pasted, as a whole; those marked `sh` are for a cluster or an installation and
+are not run; a block that is a `part` of a file is tried with the other parts, elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pathlib import Path
 import pytest
 
 from qrmi_core import QRMIService, errors
+from qrmi_core.config import load_site
 from qrmi_core.engines.limits import ENGINE_VARIABLES
+from qrmi_core.gateway.settings import load_gateway_settings
 from qrmi_pulser.engine import PulserSimulator
 from qrmi_qiskit.aer.engine import AerSimulator
 
@@ -56,6 +58,8 @@ def sections() -> Iterator[tuple[str, list[Block]]]:
 
 
 SECTIONS = dict(sections())
+# Files whose secrets and vendors are not here: they are read, and nobody is reached.
+READERS = {"qrmi_config.json": load_site, "gateway.json": load_gateway_settings}
 
 
 @pytest.mark.timeout(180)
@@ -75,6 +79,10 @@ def test_the_blocks_of_a_section_run(section: str, tmp_path: Path) -> None:
                 assert all(line.startswith("$ ") for line in lines)
                 for line in lines:
                     execute(["bash", "-ec", line.removeprefix("$ ")], tmp_path)
+            case "json" if "file" in block.told:
+                file = tmp_path / block.told["file"]
+                file.write_text(block.code)
+                READERS[file.name](file)
             case "json":
                 config = tmp_path / "qrmi_config.json"
                 config.write_text(block.code)

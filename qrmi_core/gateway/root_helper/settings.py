@@ -8,17 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qrmi_core.config import ConfiguredResource
-from qrmi_core.config import load as load_resources
+from qrmi_core.config import load_site
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.gateway.settings import load_gateway_settings
 
 __all__ = ["HelperSettings", "load"]
 
 
+MUNGE_TYPES = frozenset({"pasqal-local"})
+"""The resource types whose vendor knows users by munge."""
+
+
 @dataclass(frozen=True)
 class HelperSettings:
-    """``uid`` and ``gid`` are those of the gateway: of whoever owns the directory of its journal."""
+    """``uid`` and ``gid`` are those of the gateway: of whoever owns the directory of its journal.
+
+    ``lanes`` has the resources and pools; ``munged`` are the resources whose vendor knows users by munge.
+    """
 
     socket: Path
     journal: Path
@@ -26,7 +32,8 @@ class HelperSettings:
     munge_socket: str | None
     uid: int
     gid: int
-    resources: Mapping[str, ConfiguredResource]
+    lanes: Mapping[str, int]
+    munged: tuple[str, ...]
 
 
 def load(option: Path | None = None) -> HelperSettings:
@@ -51,6 +58,7 @@ def load(option: Path | None = None) -> HelperSettings:
         ) from error
     for path, owners in ((file, {0}), (config, {0, gateway.st_uid}), (socket.parent, {0})):
         _check_trusted(path, owners)
+    site = load_site(config)
     return HelperSettings(
         socket=socket,
         journal=read.journal,
@@ -58,7 +66,9 @@ def load(option: Path | None = None) -> HelperSettings:
         munge_socket=read.munge_socket,
         uid=gateway.st_uid,
         gid=gateway.st_gid,
-        resources={each.name: each for each in load_resources(config)},
+        lanes={each.name: each.lanes for each in site.resources}
+        | {each.name: site.pool_lanes(each) for each in site.pools},
+        munged=tuple(each.name for each in site.resources if each.type in MUNGE_TYPES),
     )
 
 

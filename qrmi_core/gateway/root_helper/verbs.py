@@ -16,9 +16,6 @@ from qrmi_core.gateway.root_helper.settings import HelperSettings
 
 __all__ = ["Refusal", "Verbs"]
 
-MUNGE_TYPES = frozenset({"pasqal-local"})
-"""The resource types whose vendor knows users by munge."""
-
 CREDENTIAL_SECONDS = 60
 LONGEST_TEXT = 999
 LONGEST_REASON = 500
@@ -69,7 +66,8 @@ class Verbs:
 
     def munge_user(self, uid: Any, payload: Any) -> str:
         """A credential of a user who holds a resource that knows users by munge."""
-        resources = self._empty(payload)
+        self._empty(payload)
+        resources = self._settings.munged
         user = _number("uid", uid)
         if user == 0 or not self._journal.holds(user, resources):
             raise Refusal(f"user {user} has no live lease of {' or '.join(resources)}")
@@ -83,14 +81,14 @@ class Verbs:
 
     def reservation(self, action: Any, resource: Any, reason: Any) -> str:
         """Make or lift the reservation that takes a resource out of service; twice is no error."""
-        configured = self._settings.resources.get(resource) if isinstance(resource, str) else None
-        if configured is None:
+        lanes = self._settings.lanes.get(resource) if isinstance(resource, str) else None
+        if lanes is None:
             raise Refusal("resource: the configuration has none of that name")
         if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
             raise Refusal(f"reason: one line of at most {LONGEST_REASON} characters was expected")
-        name = f"qrmi_{configured.name}"
+        name = f"qrmi_{resource}"
         if action == "make":
-            return self._make(name, f"qpu_{configured.name.lower()}", configured.lanes)
+            return self._make(name, f"qpu_{resource.lower()}", lanes)
         if action == "lift":
             return self._lift(name)
         raise Refusal("action: make or lift was expected")
@@ -116,14 +114,12 @@ class Verbs:
             raise Refusal(f"sacctmgr did not take it: {told[:200]}", transient=True)
         return "written"
 
-    def _empty(self, payload: Any) -> tuple[str, ...]:
-        """Warden reads nothing but who made a credential, so ours carry nothing; the resources that need them."""
-        resources = tuple(each.name for each in self._settings.resources.values() if each.type in MUNGE_TYPES)
+    def _empty(self, payload: Any) -> None:
+        """Warden reads nothing but who made a credential, so ours carry nothing."""
         if payload != "":
             raise Refusal("payload: it must be empty")
-        if not resources:
+        if not self._settings.munged:
             raise Refusal("no resource of the configuration needs credentials of munge")
-        return resources
 
     def _make(self, name: str, licence: str, lanes: int) -> str:
         code, told = self._slurm("scontrol", "-o", "show", "reservation", name)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class Site:
 
     directory: Path
     journal: SqliteJournal
+    owner: int
 
     @property
     def socket(self) -> str:
@@ -83,7 +84,7 @@ class Site:
     def hand_over(self) -> None:
         """The journal's files to the gateway's user."""
         for each in [self.directory / "state", *(self.directory / "state").iterdir()]:
-            os.chown(each, GATEWAY, GATEWAY)
+            os.chown(each, self.owner, self.owner)
 
 
 def lease(job_id: int, uid: int, state: LeaseState, resource: str = "orion") -> LeaseRecord:
@@ -95,9 +96,13 @@ def lease(job_id: int, uid: int, state: LeaseState, resource: str = "orion") -> 
 
 @contextlib.contextmanager
 def running_helper(
-    *, munge_socket: str | None = None, slurm_conf: str | None = None, lanes: int = 2, names: tuple[str, ...] = ()
+    *,
+    munge_socket: str | None = None,
+    slurm_conf: str | None = None,
+    owner: int = GATEWAY,
+    lanes: Mapping[str, int] | None = None,
 ) -> Iterator[Site]:
-    """A helper for the resources ``orion`` (Warden), ``Fez`` (not), and those of ``names``."""
+    """A helper of the gateway's user ``owner``, for the resources ``orion`` (Warden), ``Fez`` (not), and ``lanes``."""
     with contextlib.ExitStack() as stack:
         directory = Path(tempfile.mkdtemp(prefix="helper-", dir="/tmp"))
         stack.callback(shutil.rmtree, directory)
@@ -106,7 +111,8 @@ def running_helper(
         (directory / "state").mkdir(mode=0o700)
         warden = {"name": "orion", "type": "pasqal-local", "environment": {"QRMI_WARDEN_URL": "http://127.0.0.1:9"}}
         others = [
-            {"name": name, "type": "aer-simulator", "environment": {}, "lanes": lanes} for name in ("Fez", *names)
+            {"name": name, "type": "aer-simulator", "environment": {}, "lanes": number}
+            for name, number in {"Fez": 2, **(lanes or {})}.items()
         ]
         (directory / "qrmi_config.json").write_text(json.dumps({"resources": [warden, *others]}))
         gateway = {
@@ -120,16 +126,25 @@ def running_helper(
         (directory / "gateway.json").write_text(json.dumps(gateway))
         journal = SqliteJournal(directory / "state" / "journal.sqlite")
         stack.callback(journal.close)
-        site = Site(directory, journal)
+        site = Site(directory, journal, owner)
         site.hand_over()
         log = stack.enter_context((directory / "log").open("wb"))
-        command = [sys.executable, "-c", _SERVE, str(directory / "gateway.json")]
+        command = [*_few_rights(), sys.executable, "-c", _SERVE, str(directory / "gateway.json")]
         helper = stack.enter_context(subprocess.Popen(command, stderr=log))
         stack.callback(helper.terminate)
-        listening = polling.wait_until(lambda: helper.poll() is not None or f"user {GATEWAY}" in site.log, timeout=20)
+        listening = polling.wait_until(lambda: helper.poll() is not None or f"for user {owner}" in site.log, timeout=20)
         assert listening, site.log
         assert helper.poll() is None, site.log
         yield site
+
+
+def _few_rights() -> list[str]:
+    """A start with the capabilities that the unit file leaves, and no others."""
+    unit = (Path(__file__).parents[3] / "slurm" / "systemd" / "qrmi-helper.service").read_text()
+    (line,) = [line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet=")]
+    names = [name.removeprefix("CAP_").lower() for name in line.partition("=")[2].split()]
+    bounds = ",".join(["-all", *(f"+{name}" for name in names)])
+    return ["setpriv", "--bounding-set", bounds, "--no-new-privs", "--"]
 
 
 def ask(site: Site, request: bytes | dict[str, Any], *, uid: int = GATEWAY) -> dict[str, Any]:

@@ -36,7 +36,10 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class HttpSettings:
-    """How to reach one resource: times in seconds; ``ca``, ``certificate`` and ``key`` are files."""
+    """How to reach one resource: times in seconds; ``ca``, ``certificate`` and ``key`` are files.
+
+    With ``socket``, the path of a unix socket, connections go there whatever host the URLs name.
+    """
 
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
@@ -45,6 +48,7 @@ class HttpSettings:
     certificate: str | None = None
     key: str | None = None
     proxy: str | None = None
+    socket: str | None = None
 
 
 def http_settings(name: str, values: Mapping[str, str]) -> HttpSettings:

@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -71,6 +71,8 @@ class Transport:
         self._resource = resource
         self._address = address
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else None
+        if settings.socket:
+            self._proxies = {}
         self._lock = ForkSafeLock()
         self._adapter: HTTPAdapter | None = None
         self._process = 0
@@ -156,7 +158,9 @@ class Transport:
                 self._adapter.close()
                 self._adapter = None
             if self._adapter is None or self._process != os.getpid():
-                self._adapter, self._process = _Adapter(pool_maxsize=POOL, max_retries=0), os.getpid()
+                path = self._settings.socket
+                adapter = _UnixAdapter(path) if path else _Adapter(pool_maxsize=POOL, max_retries=0)
+                self._adapter, self._process = adapter, os.getpid()
             self._used = time.monotonic()
             return self._adapter
 
@@ -234,6 +238,42 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(*arguments, **options)
         _make_safe(manager)
         return manager
+
+
+class _UnixConnection(HTTPConnection):
+    """One to a unix socket, with the errors of one to a host."""
+
+    path = ""
+
+    def _new_conn(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        timeout: Any = self.timeout
+        connection.settimeout(timeout)
+        try:
+            connection.connect(self.path)
+        except TimeoutError as error:
+            connection.close()
+            raise ConnectTimeoutError(self, f"{self.path} timed out") from error
+        except OSError as error:
+            connection.close()
+            raise NewConnectionError(self, f"{self.path}: {error}") from error
+        return connection
+
+
+class _UnixAdapter(HTTPAdapter):
+    """Every request goes to the one socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(pool_maxsize=POOL, max_retries=0)
+        self._pool = HTTPConnectionPool("localhost", maxsize=POOL)
+        self._pool.ConnectionCls = type("_UnixConnection", (_UnixConnection,), {"path": path})
+
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
+        return self._pool
+
+    def close(self) -> None:
+        self._pool.close()
+        super().close()
 
 
 def _make_safe(manager: Any) -> None:

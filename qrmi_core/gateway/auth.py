@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
 import pwd
 import re
 import socket
@@ -22,12 +21,11 @@ from dataclasses import dataclass
 from qrmi_core import munge
 from qrmi_core.errors import QRMIError
 
-__all__ = ["Authenticator", "Caller", "Forbidden", "Hosts", "Unauthorized", "authorization"]
+__all__ = ["Authenticator", "Caller", "Forbidden", "Hosts", "Unauthorized", "user_name"]
 
 _log = logging.getLogger(__name__)
 
 SCHEME = "MUNGE"
-TTL = 60
 REMEMBERED = 600.0
 MOST_REMEMBERED = 500_000
 OLDEST_ADDRESSES = 60.0
@@ -52,16 +50,6 @@ class Caller:
 
     uid: int
     address: str
-
-
-def authorization(method: str, target: str, body: bytes, *, socket_path: str | None = None) -> str:
-    """The header ``Authorization`` for one request; ``target`` is its path with the query.
-
-    Raises:
-        MungeUnavailable: no credential can be made here.
-    """
-    payload = " ".join(("qrmi1", method, target, hashlib.sha256(body).hexdigest(), os.urandom(16).hex()))
-    return f"{SCHEME} {munge.encode(payload.encode('ascii'), socket=socket_path, ttl=TTL)}"
 
 
 class Authenticator:

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -55,11 +54,12 @@ class Guard:
 
     def __init__(self, *, head_seconds: float = HEAD_SECONDS) -> None:
         self._head_seconds = head_seconds
-        self._busy: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-        self._since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-        self.middleware = web.middleware(self._around)
+        self._busy: dict[Any, int] = {}
+        self._since: dict[Any, float] = {}
 
-    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn every error into JSON, and note that a request is at work."""
         connection = request.protocol
         self._busy[connection] = self._busy.get(connection, 0) + 1
         try:
@@ -75,7 +75,7 @@ class Guard:
             _log.exception("%s %s failed", request.method, request.path)
             return error_answer(500, "the gateway failed at this request; its log says why", transient=True)
         finally:
-            self._busy[connection] -= 1
+            self._busy[connection] = self._busy.get(connection, 1) - 1
             self._since[connection] = time.monotonic()
 
     @contextlib.asynccontextmanager
@@ -93,7 +93,11 @@ class Guard:
         while True:
             await polling.pause_async(min(LOOK_GAP, self._head_seconds))
             server, now = runner.server, time.monotonic()
-            for connection in list(server.connections) if server is not None else []:
+            connections = set(server.connections) if server is not None else set()
+            for gone in [each for each in {*self._since, *self._busy} if each not in connections]:
+                self._since.pop(gone, None)
+                self._busy.pop(gone, None)
+            for connection in connections:
                 since = self._since.setdefault(connection, now)
                 if not self._busy.get(connection) and now - since > self._head_seconds:
                     connection.force_close()

@@ -199,8 +199,11 @@ class Site:
         self.client_config.chmod(0o644)
         if self._by_root:
             user, group = pwd.getpwnam(GATEWAY_USER), grp.getgrnam(GATEWAY_USER)
-            for path in (self.state_dir, self.socket.parent, self.qrmi_config, self.gateway_config):
+            for path in (self.state_dir, self.socket.parent, self.qrmi_config):
                 shutil.chown(path, user.pw_uid, group.gr_gid)
+            # The helper acts on this one as root, so nobody else may change it.
+            shutil.chown(self.gateway_config, 0, group.gr_gid)
+            self.gateway_config.chmod(0o640)
 
 
 def _make_user(name: str) -> None:

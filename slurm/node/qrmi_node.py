@@ -27,7 +27,6 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from typing import Any, ClassVar, NoReturn
 
@@ -90,8 +89,8 @@ class Settings:
             if key not in self.DEFAULTS:
                 raise NodeProblem(f"{path}: unknown key {key!r}; known are {', '.join(self.DEFAULTS)}")
             if key in {"patience", "holdoff"}:
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 86400:
-                    raise NodeProblem(f"{path}: {key} must be a number of seconds above 0")
+                if type(value) not in {int, float} or not 0 <= value <= 86400 or (key == "patience" and not value):
+                    raise NodeProblem(f"{path}: {key} must be a number of seconds")
             elif not isinstance(value, str) and not (value is None and self.DEFAULTS[key] is None):
                 raise NodeProblem(f"{path}: {key} must be a text")
             setattr(self, key, value)
@@ -126,7 +125,6 @@ class Gateway:
             raise NodeProblem(f"libmunge cannot be loaded on this node ({error}): install munge") from None
         self._munge.munge_ctx_create.restype = ctypes.c_void_p
         self._munge.munge_strerror.restype = ctypes.c_char_p
-        self._tls: ssl.SSLContext | None = None
         if settings.scheme == "https":
             import ssl  # not for everybody: it costs as much as all others
 
@@ -135,7 +133,6 @@ class Gateway:
             except OSError as error:
                 raise NodeProblem(f"the file ca ({settings.ca}) cannot be used: {_words(error)}") from None
 
-    @property
     def left(self) -> float:
         return self._deadline - time.monotonic()
 
@@ -152,10 +149,10 @@ class Gateway:
             pause = FIRST_PAUSE
             while True:
                 try:
-                    outcome.append(self._post_once(path, json.dumps(body(self.left)).encode()))
+                    outcome.append(self._post_once(path, json.dumps(body(self.left())).encode()))
                 except Refused as problem:
                     outcome.append(problem)
-                if not isinstance(outcome[-1], Unanswered) or self.left <= pause:
+                if not isinstance(outcome[-1], Unanswered) or self.left() <= pause:
                     return
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -163,7 +160,7 @@ class Gateway:
         # Looking up a name and asking munged cannot be broken off, but a thread can be left behind.
         thread = threading.Thread(target=attempts, daemon=True)
         thread.start()
-        thread.join(max(0.0, self.left))
+        thread.join(max(0.0, self.left()))
         if isinstance(last := outcome[-1], Refused):
             raise last
         return last
@@ -182,7 +179,7 @@ class Gateway:
 
     def _connect(self) -> socket.socket:
         settings = self._settings
-        patience = min(CONNECT_SECONDS, max(0.1, self.left))
+        patience = min(CONNECT_SECONDS, max(0.1, self.left()))
         if settings.unix:
             connection = socket.socket(socket.AF_UNIX)
             connection.settimeout(patience)
@@ -190,13 +187,13 @@ class Gateway:
             return connection
         host = settings.host.strip("[]")
         connection = socket.create_connection((host, settings.port), timeout=patience)
-        return self._tls.wrap_socket(connection, server_hostname=host) if self._tls else connection
+        return self._tls.wrap_socket(connection, server_hostname=host) if settings.scheme == "https" else connection
 
     def _receive(self, connection: socket.socket) -> tuple[int, bytes]:
         """Status and content; the request was HTTP/1.0, so that an answer ends with its length or the connection."""
         answer, length = b"", None
         while len(answer) <= LARGEST_ANSWER:
-            connection.settimeout(max(0.001, self.left))
+            connection.settimeout(max(0.001, self.left()))
             received = connection.recv(65536)
             answer += received
             head, gap, content = answer.partition(b"\r\n\r\n")
@@ -319,10 +316,7 @@ class State:
 
 
 def put_back(settings: Settings, job: Job, deadline: float, delay: int | None) -> str:
-    """Put a batch job back into the queue, to start again in `delay` seconds, by default later each time.
-
-    Root may, and needs no gateway for it. Returns what came of it, in words.
-    """
+    """Let a batch job start again in `delay` seconds, by default later each time; what came of it, in words."""
     fields = ("JobID", "ArrayJobID", "ArrayTaskID", "State", "BatchFlag", "Requeue", "RestartCnt")
     wanted = ",".join(f"{field}:|" for field in fields)
     try:

@@ -14,9 +14,9 @@ STAMP := .venv/installed
 TOOLS := .venv/ready-for-tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: install demo test test-all check bench clean
+.PHONY: install slurm-packages demo cluster cluster-stop test test-all check bench clean
 
-install: $(TOOLS)
+install: $(TOOLS) slurm-packages
 
 # pip 25.1 is the first that installs dependency groups; Debian 12 brings 23.0.
 $(STAMP): pyproject.toml
@@ -33,13 +33,22 @@ $(TOOLS): $(STAMP)
 	@$(BIN)/python tests/vendors/munge_daemon.py
 	@touch $@
 
+slurm-packages:
+	@scripts/install_slurm.sh
+
 demo: $(STAMP)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
 
-test: $(TOOLS)
+cluster: $(STAMP) slurm-packages
+	@$(BIN)/python scripts/cluster.py start
+
+cluster-stop: $(STAMP)
+	@$(BIN)/python scripts/cluster.py stop
+
+test: $(TOOLS) slurm-packages
 	$(PYTEST) -m "not slow"
 
-test-all: $(TOOLS)
+test-all: $(TOOLS) slurm-packages
 	$(PYTEST)
 	$(BIN)/python scripts/check_distribution.py emulators
 
@@ -51,5 +60,6 @@ bench: $(TOOLS)
 	$(BIN)/python tests/benchmarks/vendors.py
 
 clean:
+	@test ! -e build/cluster || $(BIN)/python scripts/cluster.py stop
 	rm -rf .venv build dist *.egg-info *.png .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find qrmi_core qrmi_qiskit qrmi_pulser tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,6 @@ users, with Debian's users ``slurm`` and ``munge`` for its daemons; any other us
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import random
@@ -23,8 +22,8 @@ from typing import Self
 from qrmi_core import polling
 from qrmi_core.environment import child_environment
 from qrmi_core.errors import ConfigurationError, QRMIError
-from qrmi_core.slurm import cluster_files, files
-from qrmi_core.slurm.cluster_files import Node, Places
+from qrmi_core.slurm.cluster_directory import ClusterDirectory, known_port
+from qrmi_core.slurm.cluster_files import HEAD_ADDRESS, Node, Places
 from qrmi_core.slurm.daemons import Daemon, DaemonFailed, Service
 
 __all__ = ["PROGRAMS", "Cluster", "missing_programs"]
@@ -32,7 +31,6 @@ __all__ = ["PROGRAMS", "Cluster", "missing_programs"]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "gcc", "make")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PORTS = range(20000, 32000)
-LONGEST_SOCKET = 107
 UP_SECONDS = 30.0
 
 
@@ -77,19 +75,18 @@ class Cluster:
         self.reasons: dict[str, str] = {}
         self.options = dict(options or {})
         self.services = list(services)
-        self._cpus = cpus
-        self._prolog = prolog
-        self._python = python
-        self._node_settings = dict(node_settings or {})
-        self._port = port_base or self._known_port() or _free_ports(nodes + 1)
+        port = port_base or known_port(self.places) or _free_ports(nodes + 1)
         self.nodes = tuple(
-            Node(number, self._port + number, self.places.directory / "node" / f"n{number}")
-            for number in range(1, nodes + 1)
+            Node(number, port + number, self.places.directory / "node" / f"n{number}") for number in range(1, nodes + 1)
         )
         self._by_root = os.geteuid() == 0
         own = pwd.getpwuid(os.geteuid()).pw_name
-        self._slurm_user = "slurm" if self._by_root else own
         self._munge_user = "munge" if self._by_root else own
+        self._directory = ClusterDirectory(
+            self.places, self.nodes, port=port, cpus=cpus, slurm_user="slurm" if self._by_root else own,
+            slurmd_user=own, munge_user=self._munge_user, prolog=prolog, node_settings=dict(node_settings or {}),
+            python=python,
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         self.start()
@@ -108,7 +105,7 @@ class Cluster:
     @property
     def daemons(self) -> dict[str, Daemon]:
         """Each by its name: munged-head, munged-n1, ..., slurmctld, slurmd-n1, ..., in the order of their start."""
-        found = [self._munged("head", cluster_files.HEAD_ADDRESS)]
+        found = [self._munged("head", HEAD_ADDRESS)]
         found += [self._munged(node.name, node.address) for node in self.nodes]
         found.append(self._daemon("slurmctld", ["slurmctld", "-f", str(self.slurm_conf)], str(self.slurm_conf)))
         found += [
@@ -135,7 +132,7 @@ class Cluster:
                 f"not installed: {', '.join(missing)}; as root: apt-get install --no-install-recommends "
                 f"slurmctld slurmd slurm-client slurm-wlm-basic-plugins libslurm-dev munge gcc make"
             )
-        self._check_place()
+        self._directory.check_place()
         self.write()
         try:
             self.start_daemons()
@@ -237,77 +234,8 @@ class Cluster:
         return done
 
     def write(self) -> None:
-        """Write all files; those that hold state are kept."""
-        places = self.places
-        for path in (places.directory, places.etc, places.munge, places.controller, places.log, places.run, places.lib,
-                     places.work, places.run / "gateway"):  # fmt: skip
-            _directory(path, 0o755)
-        places.work.chmod(0o1777)
-        self._write_key()
-        self._own(self._slurm_user, places.controller, places.run)
-        self._own(self._munge_user, places.munge)
-        self._write_shipped()
-        conf = cluster_files.common_conf(
-            places, self.nodes, controller_port=self._port, slurm_user=self._slurm_user,
-            slurmd_user=pwd.getpwuid(os.geteuid()).pw_name, cpus=self._cpus,
-            licences=cluster_files.licences_of(self.qpus), options=self.options,
-        )  # fmt: skip
-        _write(places.common_conf, conf)
-        _write(places.etc / "qrmi_qpus.lua", cluster_files.qpu_table(self.qpus, self.reasons))
-        _write(places.directory / "cluster.json", json.dumps({"port": self._port, "nodes": len(self.nodes)}) + "\n")
-        head = places.directory / "node" / "head"
-        _directory(head, 0o755)
-        fronts = self._write_fronts("head", head, head / "state", self.slurm_conf, "qrmi-epilogslurmctld")
-        _write(self.slurm_conf, cluster_files.head_conf(places, epilog=fronts.get("qrmi-epilogslurmctld")))
-        _write(places.etc / "plugstack.conf", f"optional {places.plugin}\n")
-        for node in self.nodes:
-            _directory(node.directory, 0o755)
-            _directory(node.directory / "spool", 0o755)
-            _directory(node.state, 0o700)
-            fronts = self._write_fronts(
-                node.name, node.directory, node.state, node.slurm_conf, "qrmi-prolog", "qrmi-epilog"
-            )
-            prolog, epilog = fronts.get("qrmi-prolog"), fronts.get("qrmi-epilog")
-            _write(node.slurm_conf, cluster_files.node_conf(places, node, prolog=prolog, epilog=epilog))
-            _write(node.plugstack, f"optional {places.plugin} state_dir={node.state}\n")
-
-    def _write_shipped(self) -> None:
-        shipped = files.shipped()
-        _write(self.places.etc / "job_submit.lua", shipped["job_submit.lua"].decode())
-        source = self.places.lib / "spank"
-        _directory(source, 0o755)
-        for name in ("qrmi.c", "Makefile"):
-            _write(source / name, shipped[f"spank/{name}"].decode())
-        self.run(["make", "--silent", "-C", str(source), f"PLUGIN={self.places.plugin}"], timeout=100)
-        for name in ("qrmi_node.py",) if self._prolog else ():
-            _write(self.places.lib / name, shipped[f"node/{name}"].decode())
-
-    def _write_fronts(self, host: str, directory: Path, state: Path, conf: Path, *names: str) -> dict[str, Path]:
-        if not self._prolog:
-            return {}
-        config = directory / "node.json"
-        _write(config, cluster_files.node_json(self.places, host, state, conf, self._node_settings))
-        values = {
-            "NODE_CONFIG": str(config), "STATE_DIR": str(state), "PYTHON": self._python, "LIB": str(self.places.lib),
-        }  # fmt: skip
-        shipped = files.shipped()
-        written = {name: directory / name for name in names}
-        for name, path in written.items():
-            _write(path, cluster_files.filled_in(shipped[f"node/{name}"].decode(), values, name=name), mode=0o755)
-        return written
-
-    def _write_key(self) -> None:
-        key = self.places.key
-        if not key.exists():
-            descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(os.urandom(128))
-        self._own(self._munge_user, key)
-
-    def _own(self, user: str, *paths: Path) -> None:
-        if self._by_root:
-            for path in paths:
-                shutil.chown(path, user, user)
+        """Write all files anew; those that hold state are kept."""
+        self._directory.write(self.qpus, self.reasons, self.options)
 
     def _munged(self, host: str, address: str) -> Daemon:
         places = self.places
@@ -333,44 +261,11 @@ class Cluster:
             return 0
         return sum(state in {"idle", "mix", "alloc", "comp"} for state in said.stdout.split())
 
-    def _known_port(self) -> int | None:
-        try:
-            return int(json.loads((self.places.directory / "cluster.json").read_text())["port"])
-        except (OSError, ValueError, KeyError):
-            return None
-
-    def _check_place(self) -> None:
-        directory = self.places.directory
-        if len(str(self.places.socket("head"))) > LONGEST_SOCKET:
-            raise ConfigurationError(f"{directory}: too long a path for munge's sockets; take a shorter one")
-        if self._by_root:
-            for parent in directory.parents:
-                if parent.exists() and not parent.stat().st_mode & 0o001:
-                    raise ConfigurationError(
-                        f"{directory}: users cannot enter {parent}, and their jobs run from there; "
-                        f"take a directory under /tmp"
-                    )
-
 
 def _is_of_slurm(variable: str) -> bool:
     return variable.startswith(
         ("SLURM", "SBATCH_", "SALLOC_", "SRUN_", "_SLURM", "SPANK_", "SINFO_", "SQUEUE_", "QRMI_")
     )
-
-
-def _directory(path: Path, mode: int) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(mode)
-
-
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Replace the file at once, unless it has that text already: Slurm may read it at any time."""
-    if path.exists() and path.read_text() == text:
-        return
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(text)
-    draft.chmod(mode)
-    draft.replace(path)
 
 
 def _free_ports(count: int) -> int:

@@ -198,13 +198,13 @@ def node_conf(places: Places, node: Node, *, prolog: Path | None, epilog: Path |
     return "\n".join([*lines, ""])
 
 
-def node_json(places: Places, host: str, state: Path, slurm_conf: Path, settings: Mapping[str, object]) -> str:
+def node_json(places: Places, host: str, state: str, slurm_conf: Path, settings: Mapping[str, object]) -> str:
     """What the prolog of a node reads."""
     values = {
         "gateway": f"unix:{places.run / 'gateway' / 'admin.sock'}",
         "ca": None,
         "munge_socket": str(places.socket(host)),
-        "state_dir": str(state),
+        "state_dir": state,
         "patience": 25,
         "holdoff": 30,
         "slurm_conf": str(slurm_conf),

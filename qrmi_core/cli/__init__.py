@@ -10,7 +10,19 @@ import sys
 
 import typer
 
-from qrmi_core.cli import check, conformance, emulate, gateway, resources, run, slurm, task
+from qrmi_core.cli import (
+    check,
+    conformance,
+    emulate,
+    gateway,
+    leases_commands,
+    maintenance,
+    qpus,
+    resources,
+    run,
+    slurm,
+    task,
+)
 from qrmi_core.cli.output import note
 from qrmi_core.errors import (
     AmbiguousResource,
@@ -38,6 +50,9 @@ run.add_to(app)
 resources.add_to(app)
 task.add_to(app)
 check.add_to(app)
+qpus.add_to(app)
+leases_commands.add_to(app)
+maintenance.add_to(app)
 emulate.add_to(app)
 conformance.add_to(app)
 gateway.add_to(app)

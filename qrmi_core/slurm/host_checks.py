@@ -141,13 +141,15 @@ def _slurmd_version() -> str | None:
     return found[0] if found else None
 
 
-def credential(node: str | None, nodes: Mapping[str, str], further: Sequence[str], munge_socket: str | None) -> Finding:
+def credential(
+    node: str | None, nodes: Mapping[str, str], further: Mapping[str, Sequence[str]], munge_socket: str | None
+) -> Finding:
     """Make a munge credential and compare its origin with what slurmctld takes for this node's address.
 
     Args:
         node: this host's name as a node; by default its host name, where that is one.
         nodes: names and NodeAddr of all.
-        further: addresses that gateway.json allows besides, where this host can see them.
+        further: addresses of nodes that gateway.json allows besides, where this host can see it.
         munge_socket: where munged's is not the usual.
     """
     check = "munge"
@@ -165,7 +167,7 @@ def credential(node: str | None, nodes: Mapping[str, str], further: Sequence[str
     except OSError as error:
         reason = f"the address of node {name}, {nodes[name]}, cannot be resolved: {error.strerror}"
         return wrong(check, reason, "mend the name service, or set NodeAddr in slurm.conf to an address")
-    known = sorted({str(answer[4][0]) for answer in answers} | set(further))
+    known = sorted({str(answer[4][0]) for answer in answers} | set(further.get(name, ())))
     if made.address not in known:
         return wrong(
             check,

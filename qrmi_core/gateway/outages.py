@@ -222,6 +222,8 @@ class Outages:
                 self._make(resource)
             except QRMIError as error:
                 _log.warning("jobs for %s are not kept waiting: %s", resource, error)
+                if not error.transient:
+                    self._tried[resource] = now + LONGEST_HOLD
 
     def _make(self, resource: str) -> None:
         if self._reservations is not None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from qrmi_core.errors import ConfigurationError, QRMIError
-from qrmi_core.gateway.root_helper.settings import HelperSettings
+from qrmi_core.gateway.root_helper.settings import HelperSettings, refreshed
 from qrmi_core.gateway.root_helper.verbs import Refusal, Verbs
 
 __all__ = ["serve"]
@@ -74,7 +74,7 @@ class _Handler(socketserver.StreamRequestHandler):
             line = self.rfile.readline(LONGEST_LINE + 1)
             self._check_peer()
             request = _parsed(line)
-            answer: dict[str, Any] = {"version": 1, "answer": self.server.verbs.call(request)}
+            answer: dict[str, Any] = {"version": 1, "answer": Verbs(refreshed(self.server.settings)).call(request)}
             outcome = "done"
         except QRMIError as error:
             answer = {"version": 1, "error": {"reason": str(error), "transient": error.transient}}
@@ -88,7 +88,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _check_peer(self) -> None:
         told = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, _ = struct.unpack("3i", told)
-        if uid != self.server.uid:
+        if uid != self.server.settings.uid:
             raise Refusal(f"user {uid} is not the gateway")
 
 
@@ -97,8 +97,7 @@ class _Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 64
 
     def __init__(self, settings: HelperSettings) -> None:
-        self.verbs = Verbs(settings)
-        self.uid = settings.uid
+        self.settings = settings
         path = settings.socket
         before = os.umask(0o177)
         try:

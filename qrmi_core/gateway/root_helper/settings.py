@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import logging
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qrmi_core.config import load_site
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.gateway.settings import load_gateway_settings
 
-__all__ = ["HelperSettings", "load"]
+__all__ = ["HelperSettings", "load", "refreshed"]
+
+_log = logging.getLogger("qrmi.helper")
 
 
 MUNGE_TYPES = frozenset({"pasqal-local"})
@@ -26,6 +29,7 @@ class HelperSettings:
     ``lanes`` has the resources and pools; ``munged`` are the resources whose vendor knows users by munge.
     """
 
+    file: Path
     socket: Path
     journal: Path
     slurm_conf: str | None
@@ -60,6 +64,7 @@ def load(option: Path | None = None) -> HelperSettings:
         _check_trusted(path, owners)
     site = load_site(config)
     return HelperSettings(
+        file=file,
         socket=socket,
         journal=read.journal,
         slurm_conf=read.slurm_conf,
@@ -70,6 +75,16 @@ def load(option: Path | None = None) -> HelperSettings:
         | {each.name: site.pool_lanes(each) for each in site.pools},
         munged=tuple(each.name for each in site.resources if each.type in MUNGE_TYPES),
     )
+
+
+def refreshed(settings: HelperSettings) -> HelperSettings:
+    """The same with the resources as they are configured now; with those of before where that is wrong."""
+    try:
+        now = load(settings.file)
+    except ConfigurationError as error:
+        _log.warning("the configuration is not taken, the one before stays in force: %s", error)
+        return settings
+    return replace(settings, lanes=now.lanes, munged=now.munged)
 
 
 def _check_trusted(path: Path, owners: set[int]) -> None:

@@ -266,6 +266,19 @@ def test_a_journal_that_is_a_link_leads_root_nowhere() -> None:
         assert "cannot be read" in refusal(ask(other, COMMENT))
 
 
+def test_a_resource_that_is_added_is_known_at_once_and_a_wrong_file_changes_nothing() -> None:
+    with running_helper(slurm_conf="/nonexistent/slurm.conf") as other:
+        file = other.directory / "qrmi_config.json"
+        told = json.loads(file.read_text())
+        told["resources"].append({"name": "later", "type": "aer-simulator", "environment": {}})
+        file.write_text(json.dumps(told))
+        assert "scontrol" in refusal(ask(other, RESERVATION | {"resource": "later"}))
+        file.write_text("{")
+        assert "scontrol" in refusal(ask(other, RESERVATION | {"resource": "Fez"}))
+        assert "none of that name" in refusal(ask(other, RESERVATION | {"resource": "later"}))
+        assert "the one before stays in force" in other.log
+
+
 @pytest.mark.parametrize("name", ["gateway.json", "qrmi_config.json", "run"])
 def test_what_others_could_write_is_not_believed(name: str) -> None:
     with running_helper() as other:

@@ -30,8 +30,8 @@ QPU_JOB = {**JOB, "SPANK_QPU": "ibm_fez"}
 Answer = tuple[int, dict[str, Any]] | bytes
 
 
-def granted(**variables: object) -> Answer:
-    return 200, {"lease": LEASE, "uid": 1000, "environment": variables}
+def granted(uid: int = 1000, /, **variables: object) -> Answer:
+    return 200, {"lease": LEASE, "uid": uid, "environment": variables}
 
 
 def refused(reason: str, *, transient: bool, **more: object) -> Answer:
@@ -57,8 +57,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         bound = (scheme, name, method, path, digest)
         assert bound == ("MUNGE", "qrmi1", "POST", self.path, hashlib.sha256(body).hexdigest())
         assert re.fullmatch("[0-9a-f]{32}", nonce)
-        self.server.seen.append(Seen(self.path, json.loads(body), told.uid, nonce))
-        answer = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
+        seen = Seen(self.path, json.loads(body), told.uid, nonce)
+        self.server.seen.append(seen)
+        answer = self.server.answer(seen)
         if isinstance(answer, bytes):
             self.wfile.write(answer)
             return
@@ -89,6 +90,9 @@ class Gateway(http.server.ThreadingHTTPServer):
             self.address_family = socket.AF_UNIX
         super().__init__(address if isinstance(address, str) else ("127.0.0.1", address), _Handler)  # type: ignore[arg-type]
         self.url = f"unix:{address}" if isinstance(address, str) else f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, seen: Seen) -> Answer:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_UNIX:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +62,7 @@ def _check_slurm(
     from qrmi_core.slurm.examine import examine
 
     with waiting("Looking at Slurm"):
-        findings = examine(Controller(slurm_conf), _host(node, node_config, client_config))
+        findings = examine(Controller(slurm_conf), _host(node, node_config, client_config, slurm_conf))
     fine = all(finding.result != "wrong" for finding in findings)
     if as_json:
         print_json({"fine": fine, "checks": [finding.to_dict() for finding in findings]})
@@ -70,21 +72,23 @@ def _check_slurm(
     raise typer.Exit(0 if fine else 1)
 
 
-def _host(node: str | None, node_config: Path | None, client_config: Path | None) -> Host:
+def _host(node: str | None, node_config: Path | None, client_config: Path | None, slurm_conf: Path | None) -> Host:
     """This host; where the gateway is on it, with what gateway.json tells."""
     from qrmi_core.environment import gateway_file
     from qrmi_core.slurm.examine import Host
 
-    if gateway_file() is None:
-        return Host(node, node_config, client_config)
+    host = Host(node, node_config, client_config, slurm_conf)
+    file = gateway_file()
+    if file is None or not os.access(file, os.R_OK):  # it may be for the gateway's eyes only
+        return host
     from qrmi_core.gateway.settings import load_gateway_settings
 
-    _, settings = load_gateway_settings()
+    _, settings = load_gateway_settings(file)
     try:
         user = Path(settings.state_dir).owner()
     except (OSError, KeyError):
         user = None
-    return Host(node, node_config, client_config, settings.node_addresses, user)
+    return replace(host, node_addresses=settings.node_addresses, gateway_user=user)
 
 
 def _check_resources(config: Path | None, *, as_json: bool) -> None:

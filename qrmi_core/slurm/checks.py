@@ -58,7 +58,7 @@ def unseen(check: str, reason: str) -> Finding:
 
 
 def of_configuration(
-    config: Mapping[str, str], local: Mapping[str, str], *, patience: int = DEFAULT_PATIENCE
+    config: Mapping[str, str], local: Mapping[str, str], *, patience: int = DEFAULT_PATIENCE, on_node: bool = False
 ) -> list[Finding]:
     """Check the running configuration.
 
@@ -66,11 +66,12 @@ def of_configuration(
         config: as ``scontrol show config`` tells it.
         local: what this host's slurm.conf says, keys in lower case; for what only a node's own tells.
         patience: of the nodes' prologs, in seconds.
+        on_node: whether this host is a node, so that ``local`` counts for its scripts.
     """
     return [
         _backfill(config),
         _alloc(config),
-        *(_script(key, config, local) for key in SCRIPTS),
+        *(_script(key, config, local, on_node=on_node) for key in SCRIPTS),
         _prolog_timeout(config, patience),
         _batch_timeout(config, patience),
         _interactive(config),
@@ -113,12 +114,15 @@ def _alloc(config: Mapping[str, str]) -> Finding:
     )
 
 
-def _script(key: str, config: Mapping[str, str], local: Mapping[str, str]) -> Finding:
+def _script(key: str, config: Mapping[str, str], local: Mapping[str, str], *, on_node: bool) -> Finding:
     ours = SCRIPTS[key]
+    of_nodes = key != "EpilogSlurmctld"
     value = config.get(key, "(null)")
+    if of_nodes and on_node:
+        value = local.get(key.lower(), value)
     if value == "(null)":
-        value = local.get(key.lower(), "(null)")
-    if value == "(null)":
+        if of_nodes and not on_node and "NO_CONF_HASH" in config.get("DebugFlags", "").upper():
+            return unseen(key, "each node has a slurm.conf of its own here")
         what = "no QPU would be acquired" if key == "Prolog" else "QPUs would be given back late"
         return wrong(
             key,

@@ -12,7 +12,7 @@ from typing import Any
 
 from qrmi_core.admin_client import AdminClient
 from qrmi_core.client_settings import ClientSettings, load_client_settings
-from qrmi_core.environment import client_file
+from qrmi_core.environment import client_file, slurm_environment
 from qrmi_core.errors import ConfigurationError, QRMIError
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.slurm import host_checks
@@ -30,13 +30,14 @@ GATEWAY_SECONDS = 10.0
 class Host:
     """What is known beforehand of the host on which the checks run.
 
-    ``node`` is its name in Slurm where that is not its host name; ``node_addresses`` and ``gateway_user`` come from
-    gateway.json where the gateway is on this host.
+    ``node`` is its name in Slurm where that is not its host name, ``slurm_conf`` its own file where that is not the
+    usual; ``node_addresses`` and ``gateway_user`` come from gateway.json where the gateway is on this host.
     """
 
     node: str | None = None
     node_file: Path | None = None
     client_file: Path | None = None
+    slurm_conf: Path | None = None
     node_addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gateway_user: str | None = None
 
@@ -52,13 +53,15 @@ def examine(controller: Controller, host: Host) -> list[Finding]:
     except QRMIError as error:
         return [wrong("slurmctld", str(error), "start it, or run this on a host where `sinfo` works"), *findings]
     findings.insert(0, fine("slurmctld", f"Slurm {config.get('SLURM_VERSION', '')}".rstrip()))
-    slurm_conf = Path(config.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
+    of_controller = Path(config.get("SLURM_CONF", "/etc/slurm/slurm.conf"))
+    slurm_conf = host.slurm_conf or Path(slurm_environment().get("SLURM_CONF", of_controller))
     local = slurm_settings(host_checks.read_slurm_conf(slurm_conf))
+    on_node = (host.node or host_checks.own_name()) in nodes
     patience = round(node_file.patience) if node_file else NodeFile.model_fields["patience"].default
-    findings += of_configuration(config, local, patience=patience)
+    findings += of_configuration(config, local, patience=patience, on_node=on_node)
     known = lanes if lanes is not None else {each.name: each.lanes for each in client.resources} if client else {}
     findings += licences(there, known)
-    findings += host_checks.job_submit(config, slurm_conf.parent, known)
+    findings += host_checks.job_submit(config, of_controller.parent, known)
     plugstack = Path(local.get("plugstackconfig") or config.get("PlugStackConfig") or "")
     if not plugstack.is_absolute():
         plugstack = slurm_conf.parent / "plugstack.conf"

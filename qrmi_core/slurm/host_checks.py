@@ -16,7 +16,16 @@ from qrmi_core.errors import InputError, QRMIError
 from qrmi_core.slurm.checks import Finding, fine, unseen, wrong
 from qrmi_core.slurm.plugin import plugin_version, version_text
 
-__all__ = ["clock", "credential", "is_controller", "job_submit", "plugin", "private_data", "read_slurm_conf"]
+__all__ = [
+    "clock",
+    "credential",
+    "is_controller",
+    "job_submit",
+    "own_name",
+    "plugin",
+    "private_data",
+    "read_slurm_conf",
+]
 
 LIBRARY = "/usr/lib/qrmi"
 PLUGIN = "qrmi_spank.so"
@@ -46,9 +55,14 @@ def read_slurm_conf(path: Path, *, depth: int = 5) -> Iterator[str]:
     yield "\n".join(rest)
 
 
+def own_name() -> str:
+    """This host's name without its domain."""
+    return socket.gethostname().split(".")[0]
+
+
 def is_controller(config: Mapping[str, str]) -> bool:
     """True on a host on which slurmctld runs."""
-    here = {socket.gethostname(), socket.gethostname().split(".")[0]}
+    here = {socket.gethostname(), own_name()}
     hosts = (value for key, value in config.items() if key.startswith("SlurmctldHost"))
     return any(host.split("(")[0] in here for host in hosts)
 
@@ -159,7 +173,7 @@ def credential(
         return wrong(check, str(error), "compare this host's clock and its munge.key with those of slurmctld's host")
     except QRMIError as error:
         return wrong(check, str(error), "start munged on this host, with the site's munge.key")
-    name = node or socket.gethostname().split(".")[0]
+    name = node or own_name()
     if name not in nodes:
         return fine(check, f"works; {name} is no node of Slurm's, so its address does not matter")
     try:

@@ -93,6 +93,16 @@ def test_a_sites_own_script_is_not_called_wrong() -> None:
     assert "must call qrmi-prolog" in finding.reason
 
 
+def test_where_nodes_have_files_of_their_own_these_count() -> None:
+    config = GOOD | {"Prolog": "(null)", "DebugFlags": "NO_CONF_HASH"}
+    assert found(config)["Prolog"].result == "not seen"
+    local = {"prolog": "/opt/qrmi-prolog"}
+    (_, _, on_node, *_) = checks.of_configuration(config, local, on_node=True)
+    assert (on_node.check, on_node.result) == ("Prolog", "fine")
+    (_, _, lacking, *_) = checks.of_configuration(config, {}, on_node=True)
+    assert lacking.result == "wrong"
+
+
 def test_licences_are_compared_with_lanes() -> None:
     there = {"qpu_fez": (2, 0), "qpu_old": (1, 0), "matlab": (5, 5), "qpu_full": (3, 1)}
     reasons = [

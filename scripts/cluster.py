@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make cluster` and `make cluster-stop`: a private Slurm cluster in build/cluster, to try everything on one machine."""
+"""`make cluster` and `make cluster-stop`: a private Slurm cluster in build/cluster, to try all on one machine."""
 
 from __future__ import annotations
 

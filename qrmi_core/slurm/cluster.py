@@ -149,8 +149,9 @@ class Cluster:
         first = [daemon for daemon in chosen if daemon.name.startswith("munged")]
         for group in (first, [daemon for daemon in chosen if daemon not in first]):
             begun = [(daemon, daemon.start(self.environment())) for daemon in group]
-            for daemon, process in begun:
-                daemon.started(process)
+            failures = [failure for daemon, process in begun if (failure := daemon.failure(process)) is not None]
+            if failures:
+                raise DaemonFailed("; ".join(failures))
 
     def wait_until_up(self, *, timeout: float = UP_SECONDS) -> None:
         """Wait until all nodes take jobs.

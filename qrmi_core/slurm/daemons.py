@@ -22,6 +22,8 @@ __all__ = ["Daemon", "DaemonFailed", "Service", "started_at"]
 
 STOP_SECONDS = 10.0
 START_SECONDS = 20.0
+PID_FILE_SECONDS = 10.0
+LINES_TOLD = 3
 
 
 class DaemonFailed(QRMIError):
@@ -47,7 +49,7 @@ class Daemon:
         return found if found is not None and _is_alive(found) and self.mark in _command_line(found) else None
 
     def start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
-        """Begin to start it, unless it runs: :meth:`started` waits until it does."""
+        """Begin to start it, unless it runs: :meth:`failure` waits until it does."""
         if self.pid() is not None:
             return None
         self.pid_file.unlink(missing_ok=True)
@@ -57,22 +59,19 @@ class Daemon:
                 start_new_session=True, cwd="/",
             )  # fmt: skip
 
-    def started(self, process: subprocess.Popen[bytes] | None) -> None:
-        """Wait until it has gone into the background.
-
-        Raises:
-            DaemonFailed: it ended with an error, or wrote no pid file.
-        """
+    def failure(self, process: subprocess.Popen[bytes] | None) -> str | None:
+        """Wait until it has gone into the background; why it did not, None where it did."""
         if process is None:
-            return
+            return None
         try:
             code = process.wait(START_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise DaemonFailed(f"{self.name} did not start in {START_SECONDS:g} s; {self._see()}") from None
-        if code or not polling.wait_until(lambda: self.pid() is not None, timeout=START_SECONDS):
-            raise DaemonFailed(f"{self.name} did not start (exit code {code}); {self._see()}")
+            return f"{self.name} did not start in {START_SECONDS:g} s; {self._see()}"
+        if code or not polling.wait_until(lambda: self.pid() is not None, timeout=PID_FILE_SECONDS):
+            return f"{self.name} did not start (exit code {code}); {self._see()}"
+        return None
 
     def signal(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal, if it runs."""
@@ -101,7 +100,7 @@ class Daemon:
         with contextlib.suppress(OSError):
             lines = self.log.read_text(errors="replace").strip().splitlines()
             if lines:
-                return f"it said: {lines[-1]} ({self.log})"
+                return f"it said: {' / '.join(lines[-LINES_TOLD:])} ({self.log})"
         return f"see {self.log}"
 
 

@@ -10,8 +10,6 @@ import signal
 import socket
 import socketserver
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from qrmi_core.errors import ConfigurationError, QRMIError
@@ -36,29 +34,10 @@ def serve(settings: HelperSettings) -> None:
     """
     if os.geteuid() != 0:
         raise ConfigurationError("the helper does what only root may do: run it as root, under systemd for instance")
-    with _Server(settings) as server, _stopped_by(signal.SIGTERM, signal.SIGINT):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with _Server(settings) as server:
         _log.info("at %s for user %d", settings.socket, settings.uid)
-        try:
-            server.serve_forever(poll_interval=0.5)
-        except _Stopped:
-            _log.info("ended")
-
-
-class _Stopped(Exception):
-    """A signal asked for the end."""
-
-
-@contextmanager
-def _stopped_by(*signals: signal.Signals) -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise _Stopped
-
-    before = {each: signal.signal(each, stop) for each in signals}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        server.serve_forever()
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -66,8 +45,6 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
-            signal.signal(each, signal.SIG_DFL)
         signal.alarm(CALL_SECONDS)
         request: Any = None
         try:

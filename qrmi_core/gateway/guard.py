@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from qrmi_core import polling
 
-__all__ = ["Guard", "answer", "error_answer", "read_body"]
+__all__ = ["HTTP_LOG", "Guard", "answer", "error_answer", "read_body"]
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +23,21 @@ VERSION = 1
 BODY_SECONDS = 10.0
 HEAD_SECONDS = 10.0
 LOOK_GAP = 1.0
+
+HTTP_LOG = logging.getLogger("qrmi_core.gateway.http")
+"""Where aiohttp's own server is to log."""
+
+
+def _without_what_was_sent(record: logging.LogRecord) -> bool:
+    """A request that is no HTTP may hold a credential, and its traceback shows it."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info, record.msg, record.args = None, "somebody sent what is no HTTP", ()
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return HTTP_LOG.isEnabledFor(logging.DEBUG)
+    return True
+
+
+HTTP_LOG.addFilter(_without_what_was_sent)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

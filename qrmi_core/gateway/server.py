@@ -16,7 +16,7 @@ from aiohttp import web
 
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.gateway.admin import admin_application
-from qrmi_core.gateway.guard import Guard
+from qrmi_core.gateway.guard import HTTP_LOG, Guard
 from qrmi_core.gateway.service import Gateway
 from qrmi_core.gateway.settings import GatewaySettings, split_address
 
@@ -54,7 +54,11 @@ class GatewayServer:
             stack.push_async_callback(self.gateway.stop, LAST_SECONDS)
             application = admin_application(self.gateway, self._guard)
             runner = web.AppRunner(
-                application, access_log=None, shutdown_timeout=LAST_SECONDS, keepalive_timeout=IDLE_SECONDS
+                application,
+                access_log=None,
+                logger=HTTP_LOG,
+                shutdown_timeout=LAST_SECONDS,
+                keepalive_timeout=IDLE_SECONDS,
             )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)

@@ -43,7 +43,13 @@ _NO_SUCH_JOB = "Invalid job id"
 
 
 class ControllerUnreachable(QRMIError):
-    """slurmctld cannot be asked now, or answered with what cannot be understood."""
+    """slurmctld cannot be asked now, or answered with what cannot be understood.
+
+    Nothing of this is a job's fault, so it is always worth asking again.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=True)
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ class Controller:
         )
         *rows, rest = told.split(after)
         if rest.strip():
-            raise ControllerUnreachable(f"squeue's answer was cut off after {len(rows)} jobs", transient=True)
+            raise ControllerUnreachable(f"squeue's answer was cut off after {len(rows)} jobs")
         found: dict[int, SlurmJob] = {}
         for row in rows:
             job = _job(row.lstrip("\n").split(between))
@@ -164,16 +170,16 @@ class Controller:
             raise ControllerUnreachable(text) from None
         except subprocess.TimeoutExpired:
             text = f"slurmctld did not answer {command[0]} within {self._timeout:g} s: check that it runs"
-            raise ControllerUnreachable(text, transient=True) from None
+            raise ControllerUnreachable(text) from None
         except OSError as error:
             text = f"{command[0]} cannot be run: {error.strerror}"
-            raise ControllerUnreachable(text, transient=True) from error
+            raise ControllerUnreachable(text) from error
         if done.returncode:
             said = " ".join(done.stderr.decode(errors="replace").split())
             if command[0] == "squeue" and _NO_SUCH_JOB in said:
                 return ""
             text = f"slurmctld cannot be asked ({command[0]}: {said[-300:] or f'exit code {done.returncode}'})"
-            raise ControllerUnreachable(text, transient=True)
+            raise ControllerUnreachable(text)
         return done.stdout.decode(errors="replace")
 
 

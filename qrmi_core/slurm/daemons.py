@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -134,7 +135,8 @@ class Service:
         with (log / f"{self.name}.log").open("ab") as output:
             self._process = subprocess.Popen(
                 self.command, env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True, cwd="/", user=self.user, group=self.user,
+                start_new_session=True, cwd="/", user=self.user,
+                group=None if self.user is None else pwd.getpwnam(self.user).pw_gid,
                 extra_groups=None if self.user is None else [],
             )  # fmt: skip
         self._pid_file(run).write_text(f"{self._process.pid} {started_at(self._process.pid)}\n")

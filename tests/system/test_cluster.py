@@ -59,7 +59,7 @@ def test_nodes_have_addresses_of_their_own_for_slurm_and_for_munge(bare: Cluster
 def test_it_is_ended_by_another_process_services_included(place: Path) -> None:
     first = Cluster(place / "c", nodes=1, prolog=False, options=QUICK)
     first.start()
-    first.add_service(Service("waiter", ["sleep", "600"], {"PATH": "/usr/bin"}))
+    first.add_service(Service("waiter", ["sleep", "600"], {"PATH": "/usr/bin"}, user="nobody" if by_root() else None))
     before = first.status()
     assert None not in before.values()
     first.start()

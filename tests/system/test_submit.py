@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from cluster import Jobs, by_root, show
+from cluster import Jobs, all_idle, by_root, show
 
+from qrmi_core import polling
 from qrmi_core.slurm.cluster import Cluster
 
 FORGE = r"""
@@ -27,6 +28,12 @@ int slurm_spank_init_post_opt(spank_t sp, int ac, char **av)
     }
     return 0;
 }
+"""
+OLD = r"""
+#include <slurm/spank.h>
+const char plugin_name[] = "old", plugin_type[] = "spank";
+const unsigned int plugin_version = 0x170b00, spank_plugin_version = 1;
+int slurm_spank_init(spank_t sp, int ac, char **av) { return 0; }
 """
 OPTION = "_SLURM_SPANK_OPTION_qrmi_qpu"
 
@@ -121,6 +128,7 @@ def test_too_many_lanes_are_refused(jobs: Jobs) -> None:
     assert "--qpu=aer_fez:4: aer_fez has 3 lanes; ask for at most 3, or for all with aer_fez:full" in done.stderr
 
 
+@pytest.mark.skipif(not by_root(), reason="whoever started the cluster may write licences")
 @pytest.mark.parametrize("by_hand", ["qpu_ibm_fez", "QPU_ibm_fez:1", "a,Qpu_x:2", "qpu_a@server:1", "a:1,qpu_b"])
 def test_a_licence_written_by_hand_is_refused(jobs: Jobs, by_hand: str) -> None:
     done = jobs.sbatch(f"--licenses={by_hand}")
@@ -213,3 +221,59 @@ def test_the_table_is_read_anew_and_the_last_good_one_counts(bare: Cluster, jobs
         bare.run(["scancel", "--state=PENDING"], timeout=10)
         bare.set_qpus(before)
     assert licences(jobs, "--qpu=ibm_fez") == "qpu_ibm_fez:1"
+
+
+SITE = """
+local here = debug.getinfo(1, "S").source:match("^@(.*/)")
+dofile(here .. "qrmi_job_submit.lua")
+function slurm_job_submit(job_desc, part_list, submit_uid)
+    if job_desc.name == "forbidden" then slurm.log_user("no job of this name at this site") return slurm.ERROR end
+    return qrmi.submit(job_desc, submit_uid)
+end
+function slurm_job_modify(job_desc, job_rec, part_list, modify_uid)
+    return qrmi.modify(job_desc, job_rec, modify_uid)
+end
+return slurm.SUCCESS
+"""
+
+
+def test_the_script_of_a_site_can_call_ours(bare: Cluster, jobs: Jobs) -> None:
+    script = bare.places.etc / "job_submit.lua"
+    own = script.read_text()
+
+    def loaded(text: str, *, forbids: bool) -> bool:
+        """Slurm reads its script anew when the file is younger, by whole seconds, than what it has."""
+        script.write_text(text)
+        done = jobs.sbatch("--hold", "--job-name=forbidden")
+        return (done.returncode != 0 and "no job of this name at this site" in done.stderr) is forbids
+
+    (bare.places.etc / "qrmi_job_submit.lua").write_text(own)
+    try:
+        assert polling.wait_until(lambda: loaded(SITE, forbids=True), timeout=10)
+        assert licences(jobs, "--qpu=aer_fez:2") == "qpu_aer_fez:2"
+        assert "there is no QPU 'x' here" in jobs.sbatch("--qpu=x").stderr
+    finally:
+        assert polling.wait_until(lambda: loaded(own, forbids=False), timeout=10)
+
+
+def test_jobs_without_a_qpu_do_not_need_any_of_it(bare: Cluster, jobs: Jobs) -> None:
+    """Plugin gone from a submit host and the nodes, or made for another Slurm: only --qpu is lost."""
+    stacks = [bare.places.etc / "plugstack.conf", *(node.plugstack for node in bare.nodes)]
+    source, old = bare.places.directory / "old.c", bare.places.lib / "old.so"
+    source.write_text(OLD)
+    bare.run(["gcc", "-fPIC", "-shared", "-o", str(old), str(source)])
+    try:
+        for plugin in (bare.places.lib / "nowhere.so", old):
+            for stack in stacks:
+                stack.write_text(f"optional {plugin}\n")
+            done = jobs.srun("-N2", "echo", "ran")
+            assert (done.returncode, done.stdout.split()) == (0, ["ran", "ran"]), done.stderr
+            assert jobs.ended(jobs.submit())["JobState"] == "COMPLETED"
+            asked = jobs.srun("--qpu=ibm_fez", "true")
+            assert asked.returncode != 0
+            assert "unrecognized option '--qpu=ibm_fez'" in asked.stderr
+    finally:
+        for stack in stacks:
+            stack.unlink()
+        bare.write()
+    assert all_idle(bare)

@@ -172,11 +172,15 @@ def common_conf(
     return "\n".join(text)
 
 
+QUICK_RESTART = "cred_expire=5"
+"""A requeued job waits until its old credential has expired, by default 120 s: too long for trying things out."""
+
+
 def head_conf(places: Places, *, epilog: Path | None) -> str:
     """The slurm.conf of the controller and of users' commands."""
     lines = [
         f"include {places.common_conf}",
-        f"AuthInfo=socket={places.socket('head')}",
+        f"AuthInfo=socket={places.socket('head')},{QUICK_RESTART}",
         f"PlugStackConfig={places.etc / 'plugstack.conf'}",
     ]
     if epilog is not None:
@@ -188,7 +192,7 @@ def node_conf(places: Places, node: Node, *, prolog: Path | None, epilog: Path |
     """The slurm.conf of one node."""
     lines = [
         f"include {places.common_conf}",
-        f"AuthInfo=socket={places.socket(node.name)}",
+        f"AuthInfo=socket={places.socket(node.name)},{QUICK_RESTART}",
         f"PlugStackConfig={node.plugstack}",
         f"SlurmdSpoolDir={node.directory / 'spool'}",
         f"SlurmdPidFile={places.pid_file(f'slurmd-{node.name}')}",

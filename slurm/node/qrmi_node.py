@@ -30,14 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar, NoReturn
 
-PROTOCOL = 1
 REQUEUE_SHARE = 0.16  # of the patience is kept for putting the job back into the queue
 ANSWER_SHARE = 0.12  # of it for the way of the gateway's answer
 REPORT_SECONDS = 3.0  # for saying that a job is over; a gateway that does not hear it finds out by looking
-CONNECT_SECONDS = 5.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-LONGEST_HOLDOFF = 600
-LARGEST_ANSWER = 1 << 20
+CONNECT_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 5.0, 0.05, 2.0
+CREDENTIALS_OF_SLURM, EPILOG_SECONDS, LONGEST_HOLDOFF = 120, 6, 600
+PROTOCOL, LARGEST_ANSWER = 1, 1 << 20
 CREDENTIAL_SECONDS, MUNGE_TTL, MUNGE_SOCKET = 60, 4, 8
 
 
@@ -247,7 +245,8 @@ def _understood(status: int, content: bytes, where: str) -> dict[str, Any]:
 class State:
     """<state_dir>/<job id>, which the SPANK plugin reads: one item per line, for root only.
 
-    "qrmi-state 1", "uid 1000", then "lease ID" and any number of "set NAME=VALUE", or "refused REASON".
+    "qrmi-state 1", "uid 1000", then either "refused REASON", or "lease ID" and any number of "set NAME=VALUE", "default
+    NAME=VALUE" (where the job has none of that name) and "unset NAME".
     """
 
     def __init__(self, directory: str, job: Job) -> None:
@@ -270,18 +269,23 @@ class State:
 
     def grant(self, answer: dict[str, Any]) -> None:
         """Write what the gateway granted; NodeProblem where no state file can hold it or it is for somebody else."""
-        lease, uid, environment = answer.get("lease"), answer.get("uid"), answer.get("environment")
-        if not isinstance(lease, str) or not re.fullmatch("[0-9a-f]{32}", lease) or not isinstance(environment, dict):
+        lease, uid, absent = answer.get("lease"), answer.get("uid"), answer.get("absent", [])
+        given = {"set": answer.get("environment"), "default": answer.get("defaults", {})}
+        in_form = isinstance(lease, str) and isinstance(absent, list) and all(isinstance(e, dict) for e in given.values())
+        if not in_form or not re.fullmatch("[0-9a-f]{32}", lease):
             raise NodeProblem("the gateway granted a lease in a form that this node does not know: compare versions")
         if isinstance(uid, bool) or not isinstance(uid, int) or str(uid) != self._job.uid:
             raise NodeProblem("the gateway granted a lease to another user than the one whose job starts here")
         lines = [f"lease {lease}"]
-        for name, value in environment.items():
-            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        for item, name, value in [
+            *((item, *pair) for item, variables in given.items() for pair in variables.items()),
+            *(("unset", name, None) for name in absent),
+        ]:
+            if not isinstance(name, str) or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
                 raise NodeProblem("the gateway sent a variable without a proper name")
-            if not isinstance(value, str) or re.search("[\n\0\ud800-\udfff]", value):
+            if item != "unset" and (not isinstance(value, str) or re.search("[\n\0\ud800-\udfff]", value)):
                 raise NodeProblem(f"the gateway sent {name} with a value that no state file can hold")
-            lines.append(f"set {name}={value}")
+            lines.append(f"{item} {name}" if value is None else f"{item} {name}={value}")
         self._write(lines)
 
     def lease(self) -> str | None:
@@ -318,9 +322,8 @@ class State:
 def put_back(settings: Settings, job: Job, deadline: float, delay: int | None) -> str:
     """Let a batch job start again in `delay` seconds, by default later each time; what came of it, in words."""
     fields = ("JobID", "ArrayJobID", "ArrayTaskID", "State", "BatchFlag", "Requeue", "RestartCnt")
-    wanted = ",".join(f"{field}:|" for field in fields)
     try:
-        listed = _slurm(settings, deadline, "squeue", "-h", "-a", "-j", job.id, "-O", wanted)
+        listed = _slurm(settings, deadline, "squeue", "-h", "-a", "-j", job.id, "-O", ":|,".join(fields) + ":|")
         rows = (dict(zip(fields, line.split("|"))) for line in listed.splitlines())
         found = next((row for row in rows if row.get("JobID") == job.id and len(row) == len(fields)), {})
         state = found.get("State", "not listed by slurmctld")
@@ -334,7 +337,11 @@ def put_back(settings: Settings, job: Job, deadline: float, delay: int | None) -
         # Never the raw id of an array's task: it may be the whole array's.
         target = f"{found['ArrayJobID']}_{task}" if task.isdigit() else job.id
         if delay is None:
-            delay = max(1, min(LONGEST_HOLDOFF, int(settings.holdoff * 2 ** min(int(found["RestartCnt"]), 16))))
+            delay = min(LONGEST_HOLDOFF, int(settings.holdoff * 2 ** min(int(found["RestartCnt"]), 16)))
+        # As Slurm's own requeues do: slurmd may start a job without its prolog while it knows the last credential.
+        config = _slurm(settings, deadline, "scontrol", "show", "config")
+        known = re.search(r"^AuthInfo\b.*\bcred_expire=(\d+)", config, re.MULTILINE)
+        delay = max(delay, (int(known[1]) if known else CREDENTIALS_OF_SLURM) + EPILOG_SECONDS)
         _slurm(settings, deadline, "scontrol", "requeue", target)
         _slurm(settings, deadline, "scontrol", "update", f"JobId={target}", f"StartTime=now+{delay}")
     except (NodeProblem, ValueError) as problem:
@@ -441,7 +448,6 @@ def main(arguments: list[str]) -> NoReturn:
         VERBS[verb](job, options.get("--config", "/etc/qrmi/node.json"), options.get("--state-dir"))
     except NodeProblem as problem:
         log(verb, job, str(problem))
-    sys.stderr.flush()
     os._exit(0)  # a thread may still hang in the name service
 
 

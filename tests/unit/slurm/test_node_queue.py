@@ -25,18 +25,17 @@ def daemon() -> Iterator[Munged]:
 
 
 def put_back(
-    tmp_path: Path,
-    daemon: Munged,
-    listed: str,
-    *,
-    answer: Answer | None = None,
-    squeue: int = 0,
-    fails: str = "no verb",
-) -> Queue:
+    tmp_path: Path, daemon: Munged, listed: str, *, answer: Answer | None = None, squeue: int = 0, fails: str = "none",
+    config: str = "AuthInfo                = socket=/run/munge.socket.2,cred_expire=20",
+) -> Queue:  # fmt: skip
     """Let the prolog of job 42 be refused while squeue lists this, and one verb of scontrol fails."""
     queue = Queue(tmp_path)
     queue.script("squeue", f"cat <<'END'\n{listed}\nEND", squeue)
-    queue.script("scontrol", f'[ "$1" = "{fails}" ] && echo "scontrol: error: busy" && exit 1', 0)
+    queue.script(
+        "scontrol",
+        f'[ "$1" = show ] && echo "{config}"; [ "$1" = "{fails}" ] && echo "scontrol: error: busy" && exit 1',
+        0,
+    )
     node = Node(tmp_path, daemon.socket)
     for_now = answer or refused("the vendor does not answer", transient=True)
     with Gateway(daemon.socket, for_now).serving() as gateway:
@@ -66,7 +65,7 @@ class Queue:
 
     @property
     def changes(self) -> list[str]:
-        return [call for call in self.calls if not call.startswith("squeue ")]
+        return [call for call in self.calls if not call.startswith(("squeue ", "scontrol show "))]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -78,6 +77,7 @@ def test_a_batch_job_starts_again_later(tmp_path: Path, daemon: Munged) -> None:
     fields = "JobID:|,ArrayJobID:|,ArrayTaskID:|,State:|,BatchFlag:|,Requeue:|,RestartCnt:|"
     assert queue.calls == [
         f"squeue -h -a -j 42 -O {fields}",
+        "scontrol show config",
         "scontrol requeue 42",
         "scontrol update JobId=42 StartTime=now+30",
     ]
@@ -99,6 +99,18 @@ def test_an_arrays_task_is_never_called_by_a_raw_id(tmp_path: Path, daemon: Mung
 @pytest.mark.parametrize(("restarts", "delay"), [(1, 60), (2, 120), (4, 480), (5, 600), (4_000_000, 600)])
 def test_it_waits_longer_each_time(tmp_path: Path, daemon: Munged, restarts: int, delay: int) -> None:
     queue = put_back(tmp_path, daemon, f"42|42|N/A|RUNNING|1|1|{restarts}|")
+    assert queue.changes[1] == f"scontrol update JobId=42 StartTime=now+{delay}"
+
+
+@pytest.mark.parametrize(
+    ("config", "delay"),
+    [("AuthInfo = cred_expire=240,socket=/x", 246), ("AuthInfo = (null)", 126), ("AuthInfo = cred_expire=300\n", 306),
+     ("Other = cred_expire=300", 126), ("AuthInfo = cred_expire=7", 30)],
+)  # fmt: skip
+def test_it_waits_until_slurmd_has_forgotten_the_last_start(
+    tmp_path: Path, daemon: Munged, config: str, delay: int
+) -> None:
+    queue = put_back(tmp_path, daemon, BATCH, config=config)
     assert queue.changes[1] == f"scontrol update JobId=42 StartTime=now+{delay}"
 
 

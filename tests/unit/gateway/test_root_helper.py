@@ -32,9 +32,9 @@ COMMENT = {"verb": "system_comment", "cluster": CLUSTER, "job_id": 7, "submitted
 REQUESTS = {request["verb"]: request for request in (MUNGE_ROOT, MUNGE_USER, RESERVATION, COMMENT)}
 
 HOSTILE = [
-    "$(id)", "`id`", "; id", "\ud800", "| id", "& id", "a\nb", "a\0b", "../../etc", "-i", "--", "*", "x" * 2000, "", " ",
-    "é", "a=b c", "Fez users=qlab1", "Fez,orion", "fez", "a'b", 'a"b', "\\", "%s", "1 or 1=1", "1' or '1'='1", None,
-    True, -1, 2**40, 1.5, [], ["Fez"], {}, {"a": 1},
+    "$(id)", "`id`", "; id", "\ud800", "| id", "& id", "a\nb", "a\0b", "../../etc", "-i", "--", "*", "x" * 2000, "",
+    " ", "é", "a=b c", "Fez users=qlab1", "Fez,orion", "fez", "a'b", 'a"b', "\\", "%s", "1 or 1=1", "1' or '1'='1",
+    None, True, -1, 2**40, 1.5, [], ["Fez"], {}, {"a": 1},
 ]  # fmt: skip
 
 

@@ -11,17 +11,20 @@ import sys
 import pytest
 from cli_site import QRMI, Site
 
+COMMANDS = ("run", "resources", "target", "status", "check", "qpus", "leases", "release", "maintenance")
 NOT_FOR_HELP = ["pydantic", "rich", "qiskit", "pulser", "numpy", "concurrent.futures", "qrmi_core.service"]
 
 
 def test_help_names_every_command(site: Site) -> None:
     done = site.qrmi("--help")
     assert done.returncode == 0
-    for command in ("run", "resources", "target", "status", "check", "task"):
+    for command in (*COMMANDS, "task", "slurm", "gateway"):
         assert f"\n  {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "resources", "target", "status", "check", "task", "task run"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "task", "task run", "slurm", "slurm files", "slurm configure", "slurm env"]
+)
 def test_every_command_has_help(site: Site, command: str) -> None:
     done = site.qrmi(*command.split(), "--help")
     assert done.returncode == 0

@@ -271,8 +271,8 @@ class State:
         """Write what the gateway granted; NodeProblem where no state file can hold it or it is for somebody else."""
         lease, uid, absent = answer.get("lease"), answer.get("uid"), answer.get("absent", [])
         given = {"set": answer.get("environment"), "default": answer.get("defaults", {})}
-        in_form = isinstance(lease, str) and isinstance(absent, list) and all(isinstance(e, dict) for e in given.values())
-        if not in_form or not re.fullmatch("[0-9a-f]{32}", lease):
+        in_form = isinstance(absent, list) and all(isinstance(variables, dict) for variables in given.values())
+        if not in_form or not isinstance(lease, str) or not re.fullmatch("[0-9a-f]{32}", lease):
             raise NodeProblem("the gateway granted a lease in a form that this node does not know: compare versions")
         if isinstance(uid, bool) or not isinstance(uid, int) or str(uid) != self._job.uid:
             raise NodeProblem("the gateway granted a lease to another user than the one whose job starts here")

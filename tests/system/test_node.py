@@ -20,7 +20,6 @@ sys.path[:0] = [str(UNIT), str(UNIT.parents[1] / "vendors")]
 
 from node_case import Answer, Gateway, Seen, granted, refused  # noqa: E402
 
-# Slurm 22.05 starts a requeued job without a prolog where its slurmd has looked at another in the last two seconds.
 DELAY = 5
 
 
@@ -110,6 +109,19 @@ def test_of_an_array_only_the_refused_task_moves(cluster: Cluster, jobs: Jobs, g
     assert {each["JobId"]: each["Restarts"] for each in ended} == {
         each["JobId"]: "1" if each["JobId"] == str(first) else "0" for each in ended
     }
+    assert all_idle(cluster)
+
+
+def test_every_task_of_a_refused_array_gets_its_prolog_again(
+    cluster: Cluster, jobs: Jobs, gateway: SomeGateway
+) -> None:
+    # They start again in one second, when Slurm 22.05 would skip the prolog of those whose slurmd remembers them.
+    first = next_job(cluster)
+    for job in range(first, first + 4):
+        gateway.refuse(job)
+    assert jobs.submit("--qpu=aer_fez", "--array=0-2", "-w", "n1", script="echo granted to $GRANTED_TO") == first
+    ended = [jobs.ended(f"{first}_{task}") for task in range(3)]
+    assert [(each["JobState"], each["Restarts"]) for each in ended] == [("COMPLETED", "1")] * 3
     assert all_idle(cluster)
 
 

@@ -28,7 +28,9 @@ HTTP_VARIABLES = (
     Variable(CA, "a file with the certificates to trust, where the site has its own authority"),
     Variable(CERTIFICATE, "a file with the client's certificate, where the server asks for one"),
     Variable(KEY, "a file with the key of that certificate, where it is not in the same file"),
-    Variable(PROXY, "the proxy's URL; by default that of the environment (https_proxy, no_proxy)", secret=True),
+    Variable(
+        PROXY, "the proxy's URL; by default that of the environment (https_proxy, no_proxy)", secret=True, endpoint=True
+    ),
 )
 
 Number = TypeVar("Number", int, float)

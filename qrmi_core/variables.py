@@ -12,12 +12,23 @@ __all__ = ["Variable", "mistakes"]
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable that a driver reads, without the resource's name in front."""
+    """One variable that a driver reads, without the resource's name in front.
+
+    Of a resource that jobs reach directly, the user's own value counts before the site's where it says who asks
+    (``secret``, ``account``), and never where it says what is asked (``endpoint``).
+    """
 
     name: str
     meaning: str
     required: bool = False
     secret: bool = False
+    account: bool = False
+    endpoint: bool = False
+
+    @property
+    def is_credential(self) -> bool:
+        """Whether it says who asks; what is both, such as a proxy's URL with a password, is an endpoint."""
+        return (self.secret or self.account) and not self.endpoint
 
 
 def mistakes(resource_type: str, known: Sequence[Variable], values: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -83,7 +83,7 @@ class AliceBobFelisDriver(VendorResource):
     words: ClassVar[Mapping[str, TaskStatus]] = WORDS
     variables: ClassVar[Sequence[Variable]] = (
         Variable(API_KEY, "the API key that Alice & Bob gave you: base64 of user:password", secret=True),
-        Variable(BASE_ENDPOINT, f"the server ({DEFAULT_ENDPOINT})"),
+        Variable(BASE_ENDPOINT, f"the server ({DEFAULT_ENDPOINT})", endpoint=True),
         *VENDOR_VARIABLES,
     )
 

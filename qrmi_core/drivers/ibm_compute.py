@@ -61,8 +61,15 @@ Answer = TypeVar("Answer")
 
 def _variables(prefix: str) -> tuple[Variable, ...]:
     return (
-        Variable(f"{prefix}_ENDPOINT", "URL of the API with its version, https://.../api/v1", required=True),
-        Variable(f"{prefix}_IAM_ENDPOINT", "URL of the identity service, https://iam.cloud.ibm.com", required=True),
+        Variable(
+            f"{prefix}_ENDPOINT", "URL of the API with its version, https://.../api/v1", required=True, endpoint=True
+        ),
+        Variable(
+            f"{prefix}_IAM_ENDPOINT",
+            "URL of the identity service, https://iam.cloud.ibm.com",
+            required=True,
+            endpoint=True,
+        ),
         Variable(f"{prefix}_IAM_APIKEY", "the API key", required=True, secret=True),
         Variable(f"{prefix}_SERVICE_CRN", "the CRN of the instance, crn:v1:...", required=True),
         Variable(f"{prefix}_SESSION_MODE", f"one of {', '.join(MODES)} ({MODES[0]})"),

@@ -83,8 +83,8 @@ class IBMQuantumSystem(VendorResource):
 
     type = "ibm-quantum-system"
     variables: ClassVar[tuple[Variable, ...]] = (
-        Variable(ENDPOINT, "URL of the API, without /v1", required=True),
-        Variable(f"{PREFIX}_IAM_ENDPOINT", "URL of the identity service", required=True),
+        Variable(ENDPOINT, "URL of the API, without /v1", required=True, endpoint=True),
+        Variable(f"{PREFIX}_IAM_ENDPOINT", "URL of the identity service", required=True, endpoint=True),
         Variable(KEY, "the API key", required=True, secret=True),
         Variable(CRN, "the CRN of the instance, crn:v1:...", required=True),
         *S3_VARIABLES,

@@ -70,7 +70,7 @@ class IQMServerDriver(VendorResource):
     takes = (IQMServer,)
     min_poll = 0.5
     variables: ClassVar[tuple[Variable, ...]] = (
-        Variable(ENDPOINT, "the server's URL", required=True),
+        Variable(ENDPOINT, "the server's URL", required=True, endpoint=True),
         Variable(TOKEN, "the API token", required=True, secret=True),
         Variable(CALIBRATION_SET, "the id of the calibration set that targets are of (default)"),
         *VENDOR_VARIABLES,

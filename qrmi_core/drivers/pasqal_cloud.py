@@ -71,8 +71,8 @@ class PasqalCloud(VendorResource, BatchResource):
     words: ClassVar[Mapping[str, TaskStatus]] = WORDS
     variables: ClassVar[Sequence[Variable]] = (
         *ACCOUNT_VARIABLES,
-        Variable(REGION, f"the installation: {', '.join(REGIONS)} (fr)"),
-        Variable(BASE_URL, "the URL in front of /core-fast, where it is not the region's own"),
+        Variable(REGION, f"the installation: {', '.join(REGIONS)} (fr)", endpoint=True),
+        Variable(BASE_URL, "the URL in front of /core-fast, where it is not the region's own", endpoint=True),
         *VENDOR_VARIABLES,
     )
 

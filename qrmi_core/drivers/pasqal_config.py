@@ -23,15 +23,19 @@ AUTH_ENDPOINT = f"{PREFIX}AUTH_ENDPOINT"
 CONFIG_ROOT = "PASQAL_CONFIG_ROOT"
 
 ACCOUNT_VARIABLES = (
-    Variable(PROJECT, "the project that pays for the batches"),
+    Variable(PROJECT, "the project that pays for the batches", account=True),
     Variable(
         f"{PREFIX}AUTH_TOKEN", "a bearer token that was made elsewhere; counts before the two ways below", secret=True
     ),
-    Variable(f"{PREFIX}USERNAME", "a user's name (or PASQAL_USERNAME of the process); counts before a service account"),
+    Variable(
+        f"{PREFIX}USERNAME",
+        "a user's name (or PASQAL_USERNAME of the process); counts before a service account",
+        account=True,
+    ),
     Variable(f"{PREFIX}PASSWORD", "that user's password (or PASQAL_PASSWORD of the process)", secret=True),
-    Variable(f"{PREFIX}CLIENT_ID", "the id of a service account"),
+    Variable(f"{PREFIX}CLIENT_ID", "the id of a service account", account=True),
     Variable(f"{PREFIX}CLIENT_SECRET", "the secret of that service account", secret=True),
-    Variable(AUTH_ENDPOINT, "the URL that gives tokens, where it is not the region's own"),
+    Variable(AUTH_ENDPOINT, "the URL that gives tokens, where it is not the region's own", endpoint=True),
     Variable(CONFIG_ROOT, "the directory of .pasqal/config, where it is not the home directory"),
 )
 

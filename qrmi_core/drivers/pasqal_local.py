@@ -67,8 +67,8 @@ class PasqalLocal(VendorResource, BatchResource):
     open_batches = False
     min_poll = 1.0
     variables: ClassVar[Sequence[Variable]] = (
-        Variable(URL, "Warden's address, such as http://warden:4207"),
-        Variable(OLD_URL, f"the old name of {URL}"),
+        Variable(URL, "Warden's address, such as http://warden:4207", endpoint=True),
+        Variable(OLD_URL, f"the old name of {URL}", endpoint=True),
         Variable(MUNGE_SOCKET, "the socket of munged, where it is not the one that libmunge was built with"),
         *VENDOR_VARIABLES,
     )

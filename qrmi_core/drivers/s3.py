@@ -35,9 +35,9 @@ REGION = "QRMI_IBM_QS_S3_REGION"
 S3_VARIABLES = (
     Variable(ACCESS_KEY, "the access key of the S3 storage", secret=True),
     Variable(SECRET_KEY, "the secret key of the S3 storage", secret=True),
-    Variable(ENDPOINT, "URL of the S3 storage as this side reaches it"),
-    Variable(ENDPOINT_OF_DEVICE, "URL of the S3 storage as the QPU reaches it, where that differs"),
-    Variable(BUCKET, "the bucket for inputs, results and logs"),
+    Variable(ENDPOINT, "URL of the S3 storage as this side reaches it", endpoint=True),
+    Variable(ENDPOINT_OF_DEVICE, "URL of the S3 storage as the QPU reaches it, where that differs", endpoint=True),
+    Variable(BUCKET, "the bucket for inputs, results and logs", endpoint=True),
     Variable(REGION, "the bucket's region"),
 )
 NEEDED = (ACCESS_KEY, SECRET_KEY, ENDPOINT, BUCKET, REGION)

@@ -31,7 +31,7 @@ DEVICE = "QRMI_DEVICE"
 MIN_POLL = "QRMI_MIN_POLL"
 
 VENDOR_VARIABLES = (
-    Variable(DEVICE, "the vendor's name of the device, where it is not the resource's name"),
+    Variable(DEVICE, "the vendor's name of the device, where it is not the resource's name", endpoint=True),
     Variable(MIN_POLL, "the least time in seconds between two looks at a task"),
     *HTTP_VARIABLES,
 )

@@ -104,8 +104,16 @@ class Admin:
         if job is None:
             raise LeaseRefused(f"slurmctld knows no job {job_id}")
         await self._must(node in job.nodes)
-        record, environment = await self._gateway.grant(job, wait)
-        return answer({"lease": record.id, "uid": job.uid, "environment": environment})
+        record, variables = await self._gateway.grant(job, wait)
+        return answer(
+            {
+                "lease": record.id,
+                "uid": job.uid,
+                "environment": variables.environment,
+                "defaults": variables.defaults,
+                "absent": variables.absent,
+            }
+        )
 
     async def _node_done(self, request: web.Request, caller: Caller, body: Body) -> web.Response:
         lease_id, node = request.match_info["lease"], _node(body)

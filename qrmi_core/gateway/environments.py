@@ -13,6 +13,7 @@ import os
 import pwd
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Literal, TypeAlias
 
@@ -25,7 +26,7 @@ from qrmi_core.leases import Holder, LeaseRecord
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.service import make_resource
 
-__all__ = ["LICENCE", "Access", "Environments"]
+__all__ = ["LICENCE", "Access", "Environments", "JobVariables"]
 
 Access: TypeAlias = Literal["gateway", "direct", "local"]
 
@@ -34,6 +35,16 @@ SPARE_SECONDS = 60.0
 """Seconds by which an allocation may be longer than ``max_lease``: Slurm counts in whole minutes."""
 
 Adapt: TypeAlias = Callable[[QuantumResource, Holder], None]
+
+
+@dataclass(frozen=True)
+class JobVariables:
+    """What a job's environment gets: ``environment`` in any case, ``defaults`` where the user has set none of that
+    name; ``absent`` is taken away, for there the user may not choose."""
+
+    environment: Mapping[str, str]
+    defaults: Mapping[str, str]
+    absent: tuple[str, ...]
 
 
 class Environments:
@@ -156,8 +167,8 @@ class Environments:
             return f"{name} is lent for {longest} seconds at most: submit the job with --time={minutes}"
         return None
 
-    def of_lease(self, record: LeaseRecord) -> dict[str, str]:
-        """The environment of the job that holds a lease.
+    def of_lease(self, record: LeaseRecord) -> JobVariables:
+        """The variables of the job that holds a lease.
 
         Raises:
             ConfigurationError: a secret is not there any more.
@@ -172,7 +183,16 @@ class Environments:
         for name, value in environment.items():
             if "\n" in value or "\0" in value:
                 raise ConfigurationError(f"{name} has a line break in it, and cannot be handed to a job")
-        return environment
+        known = [
+            (each.name, driver(each.type).variables) for each in resources if self.access(each.name) != "local"
+        ]  # a simulator needs not be installed here
+        credentials = {f"{name}_{one.name}" for name, variables in known for one in variables if one.is_credential}
+        endpoints = [f"{name}_{one.name}" for name, variables in known for one in variables if one.endpoint]
+        return JobVariables(
+            {name: value for name, value in environment.items() if name not in credentials},
+            {name: value for name, value in environment.items() if name in credentials},
+            tuple(name for name in endpoints if name not in environment),
+        )
 
     def _of_resource(self, name: str, token: str | None, holder: Holder) -> JobResource:
         configured = self.resources[name]

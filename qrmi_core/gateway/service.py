@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from qrmi_core import polling
 from qrmi_core.config import load_site
 from qrmi_core.errors import ConfigurationError, LeaseRefused, QRMIError, ResourceUnavailable
-from qrmi_core.gateway.environments import Environments
+from qrmi_core.gateway.environments import Environments, JobVariables
 from qrmi_core.gateway.helper_client import HelperClient, lend_credentials
 from qrmi_core.gateway.outages import Outages
 from qrmi_core.gateway.settings import GatewaySettings, load_gateway_settings
@@ -196,8 +196,8 @@ class Gateway:
                 _log.exception("an error of the gateway itself")
             await polling.pause_async(seconds)
 
-    async def grant(self, job: SlurmJob, wait: float) -> tuple[LeaseRecord, Mapping[str, str]]:
-        """The lease of a job that runs, and its environment.
+    async def grant(self, job: SlurmJob, wait: float) -> tuple[LeaseRecord, JobVariables]:
+        """The lease of a job that runs, and its variables.
 
         Raises:
             GrantRefused: there is none, and why.

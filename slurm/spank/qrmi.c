@@ -195,10 +195,21 @@ static int is_variable(const char *text)
 	return name && text[name] == '=' && strlen(text) <= VALUE_MAX;
 }
 
+static int is_name(const char *text)
+{
+	size_t name = name_length(text);
+	return name && !text[name];
+}
+
 static int is_lease(const char *text) { return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32; }
 
-/* Sets what the state file says. Works on `text` twice: nothing of a file that is wrong anywhere counts */
-static const char *apply_state(spank_t sp, char *text, uid_t uid)
+/* A state file whose every line was understood; its lines end with NUL, and lie between `body` and `end` */
+struct state {
+	char *lease, *reason, *body, *end;
+};
+
+/* Looks at all of it before any of it counts; what is wrong, NULL where nothing is */
+static const char *parse_state(char *text, uid_t uid, struct state *state)
 {
 	char *line, *rest = text, *lease = NULL, *reason = NULL, owner[32];
 	int variables = 0;
@@ -213,27 +224,39 @@ static const char *apply_state(spank_t sp, char *text, uid_t uid)
 			lease = line + 6;
 		else if (!strncmp(line, "refused ", 8) && line[8] && !reason)
 			reason = line + 8;
-		else if (!strncmp(line, "set ", 4) && is_variable(line + 4))
+		else if ((!strncmp(line, "set ", 4) && is_variable(line + 4)) ||
+			 (!strncmp(line, "default ", 8) && is_variable(line + 8)) ||
+			 (!strncmp(line, "unset ", 6) && is_name(line + 6)))
 			variables++;
 		else
 			return "one of its lines is not understood";
 	}
 	if (reason ? lease || variables : !lease)
 		return "it must hold either a lease or a refusal";
-	if (reason) {
-		refuse("%s", reason);
+	*state = (struct state){ lease, reason, body, rest };
+	return NULL;
+}
+
+static const char *apply_state(spank_t sp, const struct state *state)
+{
+	if (state->reason) {
+		refuse("%s", state->reason);
 		return NULL;
 	}
-	spank_setenv(sp, "QRMI_LEASE_ID", lease, 1);
-	for (line = body; line < rest; line += strlen(line) + 1) {
-		if (strncmp(line, "set ", 4))
-			continue;
-		char *value = strchr(line, '=');
-		*value = '\0';
-		spank_err_t rc = spank_setenv(sp, line + 4, value + 1, 1);
-		*value = '=';
-		if (rc != ESPANK_SUCCESS)
-			return "one of its variables cannot be set";
+	spank_setenv(sp, "QRMI_LEASE_ID", state->lease, 1);
+	for (char *line = state->body; line < state->end; line += strlen(line) + 1) {
+		int overwrite = !strncmp(line, "set ", 4);
+		if (!strncmp(line, "unset ", 6))
+			spank_unsetenv(sp, line + 6);
+		else if (overwrite || !strncmp(line, "default ", 8)) {
+			char *name = strchr(line, ' ') + 1, *value = strchr(line, '=');
+			*value = '\0';
+			spank_err_t rc = spank_setenv(sp, name, value + 1, overwrite);
+			*value = '=';
+			/* the user's own counts before a default */
+			if (rc != ESPANK_SUCCESS && (overwrite || rc != ESPANK_ENV_EXISTS))
+				return "one of its variables cannot be set";
+		}
 	}
 	return NULL;
 }
@@ -265,8 +288,9 @@ static int is_of_list(const char *variable, const char *list, char delimiter)
 	return 0;
 }
 
-/* Takes away what was inherited from another job, or set by hand */
-static void unset_stale(spank_t sp)
+/* Takes away what was inherited from another job, or set by hand; with the lease of this job, what its steps inherit
+ * stays: a credential of the user's own is among it */
+static void unset_stale(spank_t sp, const char *lease)
 {
 	static const char *const own[] = { "QRMI_JOB_QPU_RESOURCES", "QRMI_JOB_QPU_TYPES", "QRMI_LIST_DELIMITER",
 		"QRMI_PLUGIN_ERROR", "QRMI_LEASE_ID", "QRMI_JOB_ACQUISITION_TOKEN", "SLURM_JOB_QPU_RESOURCES",
@@ -281,10 +305,12 @@ static void unset_stale(spank_t sp)
 	char cut = delimiter && *delimiter ? *delimiter : ',';
 	const char *names = job_variable(environment, "QRMI_JOB_QPU_RESOURCES");
 	const char *old_names = job_variable(environment, "SLURM_JOB_QPU_RESOURCES");
+	const char *inherited = job_variable(environment, "QRMI_LEASE_ID");
+	int same = lease && inherited && !strcmp(lease, inherited);
 	/* unsetting moves the list that is being read */
 	if (!(stale = calloc(count + 1, sizeof *stale)))
 		return;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count && !same; i++)
 		if (is_of_list(environment[i], names, cut) || is_of_list(environment[i], old_names, cut))
 			if ((stale[found] = strndup(environment[i], strcspn(environment[i], "="))))
 				found++;
@@ -303,13 +329,16 @@ static void set_environment(spank_t sp, const char *directory)
 	uid_t uid = (uid_t)-1;
 	char **environment = NULL;
 	const char *problem = NULL;
+	struct state state = { 0 };
 	if (spank_get_item(sp, S_JOB_ID, &job) != ESPANK_SUCCESS || spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS)
 		return;
-	unset_stale(sp);
 	char *text = read_state(directory, job, &problem);
 	int answered = text != NULL;
 	if (text)
-		problem = apply_state(sp, text, uid);
+		problem = parse_state(text, uid, &state);
+	unset_stale(sp, state.lease);
+	if (text && !problem)
+		problem = apply_state(sp, &state);
 	free(text);
 	if (problem)
 		slurm_error("qrmi: %s/%u is not used: %s", directory, job, problem);

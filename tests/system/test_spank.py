@@ -81,6 +81,25 @@ def test_the_environment_reaches_script_and_steps_however_the_job_was_exported(j
             assert ours((jobs.work / name).read_text()) == WANTED, (export, name)
 
 
+def test_the_users_own_counts_before_a_default_and_what_is_to_be_absent_goes(jobs: Jobs) -> None:
+    text = granted(jobs.uid, {"QRMI_JOB_QPU_RESOURCES": "a", "a_QRMI_X": "lease"})
+    text += "default a_QRMI_KEY=site\ndefault a_QRMI_USER=site\nunset a_QRMI_URL\n"
+    own = {"a_QRMI_KEY": "own", "a_QRMI_URL": "own", "a_QRMI_X": "own"}
+    script = "env > batch.$SLURM_JOB_ID; export a_QRMI_USER=mine a_QRMI_URL=mine a_QRMI_X=mine; srun env"
+    job = held(jobs, text, "--qpu=ibm_fez", script=script, **own)
+    lease = "f" * 32
+    nested = held(
+        jobs, text.replace(LEASE, lease), "--qpu=ibm_fez", **own, QRMI_LEASE_ID=LEASE, QRMI_JOB_QPU_RESOURCES="a"
+    )
+    release(jobs.cluster, job, nested)
+    assert {jobs.ended(each)["JobState"] for each in (job, nested)} == {"COMPLETED"}
+    wanted = {"QRMI_LEASE_ID": LEASE, "QRMI_JOB_QPU_RESOURCES": "a", "a_QRMI_X": "lease"}
+    assert ours((jobs.work / f"batch.{job}").read_text()) == wanted | {"a_QRMI_KEY": "own", "a_QRMI_USER": "site"}
+    assert ours(jobs.output(job)) == wanted | {"a_QRMI_KEY": "own", "a_QRMI_USER": "mine"}
+    of_site = {"QRMI_LEASE_ID": lease, "a_QRMI_KEY": "site", "a_QRMI_USER": "site"}
+    assert ours(jobs.output(nested)) == wanted | of_site
+
+
 def test_srun_alone_gets_it_too(jobs: Jobs) -> None:
     write_state(jobs.cluster, next_job(jobs.cluster), granted(jobs.uid, LEASED))
     done = jobs.srun("--qpu=ibm_fez", "env")
@@ -246,7 +265,9 @@ def _bad_files(uid: int) -> dict[str, tuple[str, str]]:
         "no name": (head + lease + "set =b\n", "not understood"),
         "name": (head + lease + "set A B=b\n", "not understood"),
         "no value": (head + lease + "set AB\n", "not understood"),
-        "unknown": (head + lease + "unset A\n", "not understood"),
+        "unknown": (head + lease + "remove A\n", "not understood"),
+        "default without a value": (head + lease + "default A\n", "not understood"),
+        "unset with a value": (head + lease + "unset A=b\n", "not understood"),
         "long value": (head + lease + f"set A={'x' * 100_001}\n", "not understood"),
         "large": (head + lease + "set A=b\n" * 140_000, "larger than 1 MB"),
     }

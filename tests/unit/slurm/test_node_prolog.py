@@ -217,6 +217,8 @@ UNFIT = [
     {"environment": {"A": "1\nset LD_PRELOAD=/tmp/x"}}, {"environment": {"A": "1\0"}}, {"environment": {"A": "\ud800"}},
     {"environment": {"A": 1}}, {"environment": {"A": None}}, {"environment": {"A=B": "1"}},
     {"environment": {"": "1"}}, {"environment": {"A\nset B": "1"}}, {"environment": {"A B": "1"}}, {"environment": []},
+    {"defaults": {"A": "1\nset B=1"}}, {"defaults": {"A B": "1"}}, {"defaults": []}, {"defaults": {"A": None}},
+    {"absent": ["A\nset B=1"]}, {"absent": [1]}, {"absent": {"A": "1"}}, {"absent": [""]}, {"absent": ["A=1"]},
     {"uid": 0}, {"uid": True}, {"uid": "1000"}, {"uid": None}, {"lease": ""}, {"lease": "0" * 33},
     {"lease": "../../etc/passwd"}, {"lease": f"{LEASE}\nset A=B"}, {"lease": None},
 ]  # fmt: skip
@@ -232,6 +234,13 @@ def test_what_no_state_file_can_hold_is_a_refusal(
     head, uid, reason = node.state()
     assert (head, uid) == ("qrmi-state 1", "uid 1000")
     assert reason.startswith("refused the gateway ")
+
+
+def test_defaults_and_what_is_taken_away_have_lines_of_their_own(node: Node, serve: Callable[..., Gateway]) -> None:
+    answer = {"lease": LEASE, "uid": 1000, "environment": {"A": "1"}, "defaults": {"KEY": "s3cret"}, "absent": ["URL"]}
+    serve((200, answer))
+    assert node.run("qrmi-prolog", QPU_JOB).code == 0
+    assert node.state()[3:] == ["set A=1", "default KEY=s3cret", "unset URL"]
 
 
 def test_a_large_environment_fits(node: Node, serve: Callable[..., Gateway]) -> None:

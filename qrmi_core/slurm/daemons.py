@@ -98,10 +98,11 @@ class Daemon:
         self.pid_file.unlink(missing_ok=True)
 
     def _see(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-            if lines:
-                return f"it said: {' / '.join(lines[-LINES_TOLD:])} ({self.log})"
+        for log in (self.log, self.log.with_suffix(".log")):
+            with contextlib.suppress(OSError):
+                lines = log.read_text(errors="replace").strip().splitlines()
+                if lines:
+                    return f"it said: {' / '.join(lines[-LINES_TOLD:])} ({log})"
         return f"see {self.log}"
 
 

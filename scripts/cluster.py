@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make cluster` and `make cluster-stop`: a private Slurm cluster in build/cluster, to try all on one machine."""
+"""`make cluster` and `make cluster-stop`: Slurm, the gateway and QPUs in build/cluster, to try all on one machine."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 from qrmi_core.errors import QRMIError
-from qrmi_core.slurm.cluster import Cluster
+from qrmi_core.slurm.trial import TrialSite
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "build" / "cluster"
 ELSEWHERE = Path(f"/tmp/qrmi-cluster-{os.geteuid()}")
-QPUS = {"aer_ideal": 2, "aer_fez": 2, "pulser_analog": 1}
 
 
 def directory() -> Path:
@@ -28,28 +27,31 @@ def directory() -> Path:
     return PLACE.resolve()
 
 
-def start(cluster: Cluster) -> None:
+def start(trial: TrialSite) -> None:
     """Start it and say how to use it."""
-    cluster.start()
-    print(f"The cluster runs: {len(cluster.nodes)} nodes, in {cluster.places.directory}")
-    print('Use it with:  eval "$(qrmi slurm env)"   and then sinfo, sbatch, srun, squeue, qrmi qpus')
-    print("Stop it with: make cluster-stop")
+    site = trial.start()
+    print(f"It runs: {len(site.cluster.nodes)} nodes, the gateway and its QPUs, in {trial.directory}")
+    print("Use it:  . .venv/bin/activate")
+    print('         eval "$(qrmi slurm env)"')
+    print("         qrmi qpus")
+    print("         srun --qpu=ibm_fez python examples/qiskit_bell.py")
+    print("Stop it: make cluster-stop")
 
 
-def status(cluster: Cluster) -> None:
+def status(trial: TrialSite) -> None:
     """Say what runs."""
-    for name, pid in cluster.status().items():
+    for name, pid in trial.status().items():
         print(f"{name:16} {'process ' + str(pid) if pid else 'does not run'}")
 
 
 def main() -> int:
     """Do what the command line asks for; 1 where it fails."""
     parser = argparse.ArgumentParser(description=__doc__)
-    actions = {"start": start, "stop": Cluster.stop, "status": status}
+    actions = {"start": start, "stop": TrialSite.stop, "status": status}
     parser.add_argument("action", choices=actions)
     arguments = parser.parse_args()
     try:
-        actions[arguments.action](Cluster(directory(), qpus=QPUS))
+        actions[arguments.action](TrialSite(directory()))
     except QRMIError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -20,12 +20,12 @@ from qrmi_core.errors import QRMIError
 from qrmi_core.slurm.cluster import Cluster
 from qrmi_core.slurm.daemons import DaemonFailed, Service
 
-__all__ = ["Site", "python_for_everybody"]
+__all__ = ["COMMAND", "GATEWAY_USER", "Site", "make_gateway_user", "python_for_everybody"]
 
 GATEWAY_USER = "qrmi"
 LISTENING_SECONDS = 30.0
 DEBIANS = "/usr/bin/python3"
-_COMMAND = "import sys; from qrmi_core.cli import main; sys.argv[0] = 'qrmi'; main()"
+COMMAND = "import sys; from qrmi_core.cli import main; sys.argv[0] = 'qrmi'; main()"
 
 
 def python_for_everybody() -> tuple[str, dict[str, str]]:
@@ -95,7 +95,7 @@ class Site:
         self.helper_socket = run / "helper" / "helper.sock"
         environ = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "SLURM_CONF": str(self.cluster.slurm_conf)}
         environ |= {"HOME": str(self.state_dir), "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", **self.python_path}
-        qrmi = [self.python, "-P", "-c", _COMMAND, "gateway"]
+        qrmi = [self.python, "-P", "-c", COMMAND, "gateway"]
         user = GATEWAY_USER if self._by_root else None
         self.helper = Service("helper", [*qrmi, "helper", "--config", str(self.gateway_config)], environ)
         self.gateway = Service(
@@ -117,8 +117,7 @@ class Site:
         Raises:
             QRMIError: something does not start, and why.
         """
-        if self._by_root:
-            _make_user(GATEWAY_USER)
+        make_gateway_user()
         self.cluster.write()
         self._write()
         self.cluster.start()
@@ -190,7 +189,8 @@ class Site:
             **self._more,
         }
         listed = [
-            {key: each[key] for key in ("name", "type", "lanes") if key in each} for each in self._document["resources"]
+            {key: each[key] for key in ("name", "type", "lanes", "description") if key in each}
+            for each in self._document["resources"]
         ]
         client = {"url": f"unix:{self.socket}", "munge_socket": str(places.socket("head")), "resources": listed}
         _write_private(self.qrmi_config, self._document)
@@ -206,15 +206,23 @@ class Site:
             self.gateway_config.chmod(0o640)
 
 
-def _make_user(name: str) -> None:
-    """Add a user without a home or a shell, unless it is there."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
+def make_gateway_user() -> None:
+    """As root, add the gateway's user, without a home or a shell, unless it is there."""
+    if os.geteuid() != 0:
+        return
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", GATEWAY_USER]
+    if not _is_there(GATEWAY_USER):
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-        if done.returncode:
-            raise QRMIError(f"the user {name} of the gateway cannot be added: {done.stderr.strip()}") from None
+        if done.returncode and not _is_there(GATEWAY_USER):
+            raise QRMIError(f"the user {GATEWAY_USER} of the gateway cannot be added: {done.stderr.strip()}")
+
+
+def _is_there(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def _write_private(path: Path, document: Mapping[str, Any]) -> None:

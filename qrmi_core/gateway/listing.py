@@ -111,5 +111,9 @@ async def _state(gateway: Gateway, name: str, access: str) -> tuple[str, str | N
     told = await gateway.vendors.soon(name, PATIENCE)
     if isinstance(told, ResourceStatus):
         online = told.status is ResourceStatusCode.ONLINE
-        return "online" if online else "offline", told.status_reason, told.pending_job_count
+        return (
+            "online" if online else "offline",
+            None if online else told.status_reason or "the vendor gives no reason",
+            told.pending_job_count,
+        )
     return "unknown", str(told) if isinstance(told, QRMIError) else "the vendor does not answer", None

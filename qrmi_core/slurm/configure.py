@@ -18,6 +18,7 @@ from qrmi_core.errors import InputError
 __all__ = ["QPU", "Site", "files", "licence", "licences_line", "lua_string", "lua_table", "qpus"]
 
 LIBRARY = "/usr/lib/qrmi"
+WARDEN = "pasqal-local"
 TIME_FOR_KILLING = 35
 """Seconds between the end of the prolog's own patience and the moment at which slurmd would kill it."""
 
@@ -142,10 +143,22 @@ PrologEpilogTimeout={limit}
 BatchStartTimeout={limit + TIME_TO_START}
 # The shell of salloc runs on a node of the job, so that it has the QPU's variables.
 LaunchParameters=use_interactive_step
-
+# A job that is put back into the queue because its QPU is away waits until slurmd has forgotten its credential: two
+# minutes, unless this is shorter. It must be longer than the hosts' clocks differ, and than a job takes to start.
+#AuthInfo=cred_expire=30
+{_warden(known)}
 # With slurmdbd: time on QPUs in sacct and sreport, and limits on it.
 #AccountingStorageTRES={tres}
 {_limits(known)}"""
+
+
+def _warden(known: Sequence[QPU]) -> str:
+    if not any(qpu.type == WARDEN for qpu in known):
+        return ""
+    return """\
+# Warden takes any munge credential of a user for that user: Slurm must take none that was not made for it.
+CommunicationParameters=block_null_hash
+"""
 
 
 def _limits(known: Sequence[QPU]) -> str:

@@ -35,6 +35,12 @@ def test_slurm_is_told_of_every_lane() -> None:
     assert told["EpilogSlurmctld"] == "/usr/lib/qrmi/qrmi-epilogslurmctld"
 
 
+def test_a_site_with_warden_takes_no_bare_credentials_for_slurms_own() -> None:
+    assert "CommunicationParameters" not in lines(files(QPUS, SITE)["qrmi_slurm.conf"])
+    with_warden = [*QPUS, QPU("ruby", "pasqal-local", 1)]
+    assert lines(files(with_warden, SITE)["qrmi_slurm.conf"])["CommunicationParameters"] == "block_null_hash"
+
+
 @pytest.mark.parametrize("patience", [5, 25, 300])
 def test_a_prolog_that_waits_is_never_killed_nor_its_job_given_up(patience: int) -> None:
     told = lines(files(QPUS, Site("http://head:7811", patience=patience))["qrmi_slurm.conf"])

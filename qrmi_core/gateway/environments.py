@@ -39,8 +39,11 @@ Adapt: TypeAlias = Callable[[QuantumResource, Holder], None]
 
 @dataclass(frozen=True)
 class JobVariables:
-    """What a job's environment gets: ``environment`` in any case, ``defaults`` where the user has set none of that
-    name; ``absent`` is taken away, for there the user may not choose."""
+    """What a job's environment gets.
+
+    ``environment`` in any case, ``defaults`` where the user has set none of that name; ``absent`` is taken away, for
+    there the user may not choose.
+    """
 
     environment: Mapping[str, str]
     defaults: Mapping[str, str]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +39,10 @@ _Answer = TypeVar("_Answer")
 
 RETRY_GAP = 1.0
 PROBE_GAP = 2.0
-HOLD_OFF = 30
+PRUNE_GAP = 3600.0
+WATCH_GAP = 15.0
+RESERVED_SECONDS = 1.5
+FAR_TOO_LONG = 10**9
 START_SECONDS = 5.0
 REPORT_SECONDS = 5.0
 """Seconds that a node's report waits for what follows from it; that goes on meanwhile."""
@@ -107,12 +111,12 @@ class Gateway:
                 lend_credentials(resource, self._helper)
 
         return Environments(
-            load_site(Path(settings.qrmi_config)), settings.qrmi_config, queue_of=self.vendors.queue, adapt=adapt
+            load_site(Path(settings.qrmi_config)), settings.qrmi_config, queue_of=self._queue, adapt=adapt
         )
 
     def _bare(self, name: str) -> QuantumResource | None:
-        """The resource as the gateway itself asks it; None for simulators, which run with the jobs."""
-        if self.resources.access(name) == "local":
+        """The resource as the gateway itself asks it; None for simulators and unknown names."""
+        if name not in self.resources.resources or self.resources.access(name) == "local":
             return None
         resource = self.resources.bare(name, JobContext(uid=0), 20.0)
         if self._helper is not None:
@@ -126,6 +130,7 @@ class Gateway:
         self._spawn(self._every(self.settings.poll_slurm, self.look))
         self._spawn(self._every(RETRY_GAP, self._retry))
         self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.probe)))
+        self._spawn(self._every(PRUNE_GAP, functools.partial(self.within, "loop", self.keeper.prune)))
 
     async def until_ready(self) -> None:
         """Wait until the journal of the last process is taken up.
@@ -147,6 +152,7 @@ class Gateway:
             task.cancel()
         if running := [*self._granting.values(), *self._tasks]:
             await asyncio.wait(running, timeout=patience)
+        self.slurm.close()
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -186,7 +192,7 @@ class Gateway:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, QRMIError):
             _log.error("an error of the gateway itself", exc_info=error)
 
-    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         while True:
             try:
                 await work()
@@ -218,7 +224,7 @@ class Gateway:
             return record, await self.within("journal", self.resources.of_lease, record)
         except QRMIError as error:
             again = error.transient and job.batch and job.requeue
-            requeue = {"id": job.array or str(job.id), "delay": HOLD_OFF} if again else None
+            requeue = {"id": job.array or str(job.id), "delay": math.ceil(self.settings.hold_off)} if again else None
             raise GrantRefused(error, requeue) from error
 
     async def _grant(self, holder: Holder, wants: Mapping[str, int], wait: float) -> LeaseRecord:
@@ -226,8 +232,8 @@ class Gateway:
             with polling.until(time.monotonic() + wait):
                 return self.keeper.grant(holder, wants, wait=wait)
 
-        for name in wants:
-            if (reason := self.outages.reason(name)) is not None:
+        for name in wants if holder.uid else ():  # root tries a QPU that is out of service, in its reservation
+            if (reason := self._out_of_service(name)) is not None:
                 raise LeaseRefused(f"{name} is out of service: {reason}", transient=True, resource=name)
         try:
             record = await self.within("grant", work)
@@ -241,6 +247,15 @@ class Gateway:
         for each in record.acquisitions:
             self.outages.granted(each.resource)
         return record
+
+    def _out_of_service(self, name: str) -> str | None:
+        """Why a resource, or every member of a pool, is out of service."""
+        reasons = [self.outages.reason(member) for member in self.resources.members.get(name, (name,))]
+        return reasons[0] if all(reasons) else None
+
+    def _queue(self, name: str) -> int:
+        """How many tasks wait at a resource; one that is out of service is chosen last."""
+        return FAR_TOO_LONG if self.outages.reason(name) is not None else self.vendors.queue(name)
 
     async def lease(self, lease_id: str) -> LeaseRecord | None:
         """A lease, also one that has ended."""

@@ -68,6 +68,10 @@ class SlurmSide:
             operators=settings.operators,
         )
 
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def ask(self, question: Callable[..., _Answer], *arguments: Any) -> _Answer:
         """Ask in a thread; whether slurmctld answers is kept for who wants to know.
 

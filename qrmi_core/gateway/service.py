@@ -12,20 +12,21 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from qrmi_core import polling
 from qrmi_core.config import load_site
-from qrmi_core.errors import ConfigurationError, LeaseRefused, QRMIError, ResourceUnavailable
+from qrmi_core.errors import ConfigurationError, LeaseRefused, QRMIError
 from qrmi_core.gateway.environments import Environments, JobVariables
 from qrmi_core.gateway.helper_client import HelperClient, lend_credentials
 from qrmi_core.gateway.outages import Outages
 from qrmi_core.gateway.settings import GatewaySettings, load_gateway_settings
 from qrmi_core.gateway.site_view import SlurmSide
 from qrmi_core.gateway.vendor_view import VendorView
+from qrmi_core.gateway.vendor_watch import MembersInService, VendorWatch
 from qrmi_core.leases import Holder, JobKey, LeaseRecord
 from qrmi_core.leases.keeper import JOB_OVER, TIME_OVER, LeaseKeeper
 from qrmi_core.leases.sqlite_journal import SqliteJournal
@@ -92,8 +93,10 @@ class Gateway:
         self.vendors = VendorView(self._pools["vendor"], self._bare)
         self._source = _Source(self._environments(settings))
         self._journal = SqliteJournal(settings.journal)
-        self.keeper = LeaseKeeper(self._journal, self._source, self.resources.lanes, self.resources.members)
-        self.outages = Outages(Path(settings.state_dir), self._helper, self._bare)
+        self.outages = Outages(Path(settings.state_dir), self._helper, self._bare, pools=lambda: self.resources.members)
+        self._members = MembersInService(lambda: self.resources.members, self.outages)
+        self.keeper = LeaseKeeper(self._journal, self._source, self.resources.lanes, self._members)
+        self._watch = VendorWatch(self.outages, self.vendors, lambda: self.resources, self.within)
         self._ready = asyncio.Event()
         self._granting: dict[JobKey, asyncio.Task[LeaseRecord]] = {}
         self._releasing: set[str] = set()
@@ -130,6 +133,7 @@ class Gateway:
         self._spawn(self._every(self.settings.poll_slurm, self.look))
         self._spawn(self._every(RETRY_GAP, self._retry))
         self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.probe)))
+        self._spawn(self._every(WATCH_GAP, self._watch.look))
         self._spawn(self._every(PRUNE_GAP, functools.partial(self.within, "loop", self.keeper.prune)))
 
     async def until_ready(self) -> None:
@@ -171,7 +175,7 @@ class Gateway:
             return
         self.settings = settings
         self._source.environments = environments
-        self.keeper.configure(environments.lanes, environments.members)
+        self.keeper.configure(environments.lanes, self._members)
         self.slurm.configure(settings)
         self.vendors.forget()
         _log.info("the configuration was read again: %s", ", ".join(environments.resources) or "no QPUs")
@@ -238,11 +242,8 @@ class Gateway:
         try:
             record = await self.within("grant", work)
         except LeaseRefused as refusal:
-            cause = refusal.__cause__
-            if refusal.transient and isinstance(cause, QRMIError) and refusal.resource in self.resources.resources:
-                offline = isinstance(cause, ResourceUnavailable) and cause.code == "offline"
-                name = refusal.resource or ""
-                self._spawn(self.within("release", self.outages.refused, name, str(cause), offline))
+            # Its lane is free as soon as this is answered: the next job must not start and be refused likewise.
+            await asyncio.wait([self._spawn(self._watch.refused(refusal))], timeout=RESERVED_SECONDS)
             raise
         for each in record.acquisitions:
             self.outages.granted(each.resource)

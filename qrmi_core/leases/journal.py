@@ -65,6 +65,10 @@ class Journal(ABC):
         """The tasks of a lease, in the order of their announcement."""
 
     @abstractmethod
+    def prune(self, before: float) -> int:
+        """Forget the leases that ended before a moment (epoch seconds), with their tasks; how many those were."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of files; nothing is called afterwards."""
 
@@ -111,6 +115,15 @@ class MemoryJournal(Journal):
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         with self._lock:
             return list(self._tasks.get(lease_id, ()))
+
+    def prune(self, before: float) -> int:
+        with self._lock:
+            old = [key for key, each in self._records.items() if each.ended and each.ended < before]
+            old = [key for key in old if not self._records[key].may_hold]
+            for key in old:
+                del self._records[key]
+                self._tasks.pop(key, None)
+            return len(old)
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -27,6 +27,9 @@ TTL_MARGIN = 60.0
 """Seconds by which an acquisition outlives its allocation's time limit."""
 
 SHORTEST_VENDOR_SECONDS = 2.0
+KEPT_SECONDS = 30 * 86400
+"""For how long the journal tells of a lease that has ended."""
+
 JOB_OVER = "the job is over"
 TIME_OVER = "the job's time limit is over"
 
@@ -290,6 +293,11 @@ class LeaseKeeper:
                 latest = replace(latest, holder=replace(latest.holder, ends=ends), expires=ends + TTL_MARGIN)
                 self._journal.write(latest)
                 self._lanes.keep(latest)
+
+    def prune(self) -> None:
+        """Let the journal forget the leases that ended long ago; to be called now and then."""
+        if pruned := self._journal.prune(time.time() - KEPT_SECONDS):
+            _log.info("%d leases that ended more than %d days ago are forgotten", pruned, KEPT_SECONDS // 86400)
 
     def expire(self) -> None:
         """Release the leases whose allocation cannot be any more, for when the workload manager does not answer."""

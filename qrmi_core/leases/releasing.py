@@ -125,17 +125,8 @@ class Releaser:
         return record
 
     def _released(self, record: LeaseRecord, acquisition: Acquisition) -> Acquisition:
-        now = time.time()
-        if acquisition.until is not None and now > acquisition.until:
-            return replace(acquisition, state=AcquisitionState.RELEASED, reason="the vendor's own time limit ended it")
-        if acquisition.state is AcquisitionState.ACQUIRING:
-            lost = "the answer to its acquisition was lost; the vendor ends it at its time limit"
-            return replace(
-                acquisition, state=AcquisitionState.UNCERTAIN, reason=lost, next_try=acquisition.until or now
-            )
-        if acquisition.state is AcquisitionState.UNCERTAIN:
-            # Without a limit nothing of it can be found again, and nothing else can be waited for.
-            return acquisition if acquisition.until else replace(acquisition, state=AcquisitionState.RELEASED)
+        if acquisition.state in {AcquisitionState.ACQUIRING, AcquisitionState.UNCERTAIN}:
+            return _answer_lost(acquisition)
         if record.holder is None:
             return replace(acquisition, state=AcquisitionState.RELEASED)
         resource = self._source.make(acquisition.resource, record.holder, acquisition.token, VENDOR_SECONDS)
@@ -199,6 +190,18 @@ class Releaser:
                 if not ended:
                     return replace(acquisition, next_try=time.time() + LOOK_GAP)
         return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
+
+
+def _answer_lost(acquisition: Acquisition) -> Acquisition:
+    """What has no name at the vendor can only be waited for; all else is given back, however late that is."""
+    now = time.time()
+    if acquisition.until is not None and now > acquisition.until:
+        return replace(acquisition, state=AcquisitionState.RELEASED, reason="the vendor's own time limit ended it")
+    if acquisition.state is AcquisitionState.ACQUIRING:
+        lost = "the answer to its acquisition was lost; the vendor ends it at its time limit"
+        return replace(acquisition, state=AcquisitionState.UNCERTAIN, reason=lost, next_try=acquisition.until or now)
+    # Without a limit nothing of it can be found again, and nothing else can be waited for.
+    return acquisition if acquisition.until else replace(acquisition, state=AcquisitionState.RELEASED)
 
 
 def _pending(acquisition: Acquisition, reason: str) -> Acquisition:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,6 +24,8 @@ __all__ = ["VERSION", "SqliteJournal"]
 VERSION = 1
 BUSY_SECONDS = 30.0
 MOST_IN_ONE_COMMIT = 200
+PRUNED_AT_ONCE = 500
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCHEMA = """
 CREATE TABLE leases (
@@ -33,6 +36,7 @@ CREATE TABLE leases (
 CREATE UNIQUE INDEX one_for_each_run ON leases (cluster, job_id, submitted, restarts)
     WHERE state <> 'refused' AND job_id IS NOT NULL;
 CREATE INDEX held ON leases (may_hold) WHERE may_hold;
+CREATE INDEX over ON leases (ended) WHERE ended IS NOT NULL;
 CREATE TABLE acquisitions (
     lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE, place INTEGER NOT NULL, resource TEXT NOT NULL,
     lanes INTEGER NOT NULL, asked TEXT, state TEXT NOT NULL, token TEXT, reason TEXT, until REAL,
@@ -63,21 +67,25 @@ class SqliteJournal(Journal):
     Every write is on the disk when its call returns. Readers never wait for writers.
 
     Raises:
-        JournalUnavailable: the file cannot be opened, or is of a newer version than this program.
+        JournalUnavailable: the file cannot be opened, is damaged, or is of a newer version than this program.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reading = threading.Lock()
-        try:
-            self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._take_lock()
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._writer = self._connect()
-            self._prepare(self._writer)
-            self._reader = self._connect()
-        except (OSError, sqlite3.Error) as error:
-            raise self._unavailable(error) from error
+        with contextlib.ExitStack() as opened:
+            try:
+                self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                opened.callback(os.close, self._lock)
+                self._take_lock()
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+                self._writer = self._connect()
+                opened.callback(self._writer.close)
+                self._prepare(self._writer)
+                self._reader = self._connect()
+            except (OSError, sqlite3.Error) as error:
+                raise self._unavailable(error) from error
+            opened.pop_all()
         self._work: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
@@ -87,7 +95,6 @@ class SqliteJournal(Journal):
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._lock)
             raise JournalUnavailable(f"the journal {self._path} is in use: another gateway runs with it") from None
 
     def _connect(self) -> sqlite3.Connection:
@@ -98,6 +105,9 @@ class SqliteJournal(Journal):
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise self._damaged(found)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise JournalUnavailable(
@@ -110,9 +120,20 @@ class SqliteJournal(Journal):
     def _unavailable(self, error: Exception) -> JournalUnavailable:
         if isinstance(error, JournalUnavailable):
             return error
+        if getattr(error, "sqlite_errorcode", None) in DAMAGED:
+            return self._damaged(error)
         return JournalUnavailable(
             f"the journal {self._path} cannot be used ({error}): look at the disk it is on, and at its owner and mode",
             transient=True,
+        )
+
+    def _damaged(self, found: object) -> JournalUnavailable:
+        path, what = self._path, " ".join(str(found).split())
+        return JournalUnavailable(
+            f"the journal {path} is damaged ({what}): stop the gateway, move {path.name}, {path.name}-wal and "
+            f"{path.name}-shm out of {path.parent}, put a copy of the journal there if there is one, and start the "
+            f"gateway. What was granted since that copy is given back by Slurm alone: see 'Back up and restore' in the "
+            f"administrator's guide"
         )
 
     def _write_all(self) -> None:
@@ -203,6 +224,19 @@ class SqliteJournal(Journal):
                 return [LeaseTask(*row) for row in self._reader.execute(query, (lease_id,))]
             except sqlite3.Error as error:
                 raise self._unavailable(error) from error
+
+    def prune(self, before: float) -> int:
+        # Few at a time: grants wait for the same writer.
+        old = "SELECT id FROM leases WHERE NOT may_hold AND ended < ? LIMIT ?"
+
+        def work(connection: sqlite3.Connection) -> int:
+            found = connection.execute(f"DELETE FROM leases WHERE id IN ({old})", (before, PRUNED_AT_ONCE))  # noqa: S608
+            return found.rowcount
+
+        pruned = 0
+        while (count := int(self._do(work))) > 0:
+            pruned += count
+        return pruned
 
     def close(self) -> None:
         if not self._thread.is_alive():

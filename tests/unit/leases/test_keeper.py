@@ -255,6 +255,29 @@ def test_a_release_that_cannot_be_written_down_is_made_later(
     assert keeper.live() == []
 
 
+def test_what_cannot_be_cancelled_keeps_its_lane_beyond_the_jobs_time(
+    keeper: LeaseKeeper, journal: SqliteJournal, source: ShelfSource
+) -> None:
+    """The limit ends what the vendor acquired, and no task of it, nor what a vendor without limits holds."""
+    task, away = (
+        keeper.grant(holder(job, ends=time.time() + 60), {name: 1}, wait=0) for job, name in ((1, "a"), (2, "b"))
+    )
+    keeper.add_task(task.id, "a", shelf(source, "a").start("task"))
+    (shelf(source, "a").directory / "cannot-cancel").touch()
+    (shelf(source, "b").directory / "away").touch()
+    for lease in (task, away):
+        record = keeper.release(lease.id, why="test")
+        assert record is not None
+        over = replace(record.acquisitions[0], until=time.time() - 1, next_try=0.0)
+        keeper._lanes.keep(record.with_acquisition(over))
+    keeper.retry()
+    assert [states(record) for record in keeper.live()] == [
+        [AcquisitionState.DRAINING],
+        [AcquisitionState.RELEASE_PENDING],
+    ]
+    assert len(shelf(source, "b").held()) == 1
+
+
 def crash(directory: Path, place: str) -> int:
     environment = os.environ | {"QRMI_FAILPOINT": place}
     command = [sys.executable, str(Path(__file__).with_name("shelf.py")), str(directory)]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal's file over months: what it forgets, and what to do when it is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from shelf import Shelf, ShelfSource, holder
+
+from qrmi_core import JobContext
+from qrmi_core.leases import LeaseRecord, LeaseState
+from qrmi_core.leases.journal import JournalUnavailable, MemoryJournal
+from qrmi_core.leases.keeper import LeaseKeeper
+from qrmi_core.leases.sqlite_journal import SqliteJournal
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
+    journal = SqliteJournal(tmp_path / "journal")
+    yield journal
+    journal.close()
+
+
+def shelf(source: ShelfSource, name: str) -> Shelf:
+    return Shelf(name, source.directory, JobContext())
+
+
+def test_leases_are_forgotten_a_month_after_their_end(journal: SqliteJournal, tmp_path: Path) -> None:
+    source = ShelfSource(tmp_path)
+    keeper = LeaseKeeper(journal, source, {"a": 1, "b": 3})
+    month = 30 * 86400.0
+    old, young, held, pending = (keeper.grant(holder(job), {name: 1}, wait=0) for job, name in enumerate("bbba", 1))
+    for lease in (old, pending):
+        keeper.add_task(lease.id, lease.acquisitions[0].resource, shelf(source, lease.resources).start("task"))
+    for lease in (old, young):
+        keeper.release(lease.id, why="test")
+    (shelf(source, "a").directory / "away").touch()
+    keeper.release(pending.id, why="test")
+    for lease, age in ((old, month + 60), (young, month - 60), (held, 2 * month), (pending, 2 * month)):
+        record = journal.read(lease.id)
+        assert record is not None
+        ended = None if record.may_hold else time.time() - age
+        journal.write(replace(record, granted=time.time() - age - 60, ended=ended))
+    keeper.prune()
+    assert [journal.read(lease.id) is None for lease in (old, young, held, pending)] == [True, False, False, False]
+    assert journal.tasks(old.id) == []
+    assert len(journal.tasks(pending.id)) == 1
+    assert sorted(record.id for record in journal.live()) == sorted([held.id, pending.id])
+
+
+def test_thousands_are_forgotten_while_others_write(journal: SqliteJournal) -> None:
+    ended = LeaseRecord("", LeaseState.RELEASED, 1.0, None, (), ended=2.0)
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda number: journal.write(replace(ended, id=str(number))), range(1200)))
+        pruning = pool.submit(journal.prune, 3.0)
+        list(pool.map(lambda number: journal.write(replace(ended, id=f"new{number}", ended=4.0)), range(50)))
+    assert pruning.result() == 1200
+    assert journal.prune(3.0) == 0
+    assert journal.read("new7") is not None
+
+
+@pytest.mark.parametrize("damage", ["not a database", "a page", "the start"])
+def test_a_damaged_journal_says_what_to_do_and_the_way_back_holds(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "journal.sqlite"
+    source = ShelfSource(tmp_path)
+    journal = SqliteJournal(file)
+    keeper = LeaseKeeper(journal, source, {"a": 1})
+    granted = keeper.grant(holder(), {"a": 1}, wait=0)
+    with contextlib.closing(sqlite3.connect(file)) as own, contextlib.closing(sqlite3.connect(tmp_path / "copy")) as to:
+        own.backup(to)
+    for number in range(200):
+        journal.write(replace(granted, id=f"{number:032x}", holder=None, state=LeaseState.RELEASED, acquisitions=()))
+    journal.close()
+    content = bytearray(file.read_bytes())
+    match damage:
+        case "not a database":
+            content[:] = b"x" * 5000
+        case "a page":
+            content[4096 * 3 : 4096 * 8] = bytes(range(256)) * 80
+        case "the start":
+            content[100:600] = b"x" * 500
+    file.write_bytes(content)
+    with pytest.raises(
+        JournalUnavailable, match=r"journal.sqlite is damaged .*: stop the gateway, move journal"
+    ) as told:
+        SqliteJournal(file)
+    assert not told.value.transient
+    for name in ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / "copy").rename(file)
+    again = SqliteJournal(file)
+    other = LeaseKeeper(again, source, {"a": 1})
+    other.recover()
+    assert [record.id for record in other.live()] == [granted.id]
+    other.look({}, taken=time.time() + 1)
+    assert (other.live(), shelf(source, "a").held()) == ([], [])
+    again.close()
+
+
+def test_a_journal_in_memory_forgets_as_well() -> None:
+    journal = MemoryJournal()
+    for name, ended in (("old", 2.0), ("young", 4.0), ("held", None)):
+        state = LeaseState.RELEASED if ended else LeaseState.GRANTED
+        journal.write(LeaseRecord(name, state, 1.0, None, (), ended=ended))
+    assert journal.prune(3.0) == 1
+    assert [journal.read(name) is None for name in ("old", "young", "held")] == [True, False, False]

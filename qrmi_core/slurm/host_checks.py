@@ -79,7 +79,7 @@ def job_submit(config: Mapping[str, str], directory: Path, lanes: Mapping[str, i
         return [
             wrong(
                 check,
-                f"{script} cannot be read: {error.strerror}; Slurm refuses every job without it",
+                f"{script} cannot be read: {error.strerror}; slurmctld does not start again without it",
                 f"copy it from `qrmi slurm files DIR` to {directory}",
             )
         ]

@@ -170,6 +170,7 @@ def test_a_qpu_that_only_the_gateway_knows_is_asked_through_it(site: Site, daemo
     directory.mkdir()
     with vendor_site("pasqal-cloud") as vendor:
         fresnel = {"name": "fresnel", "type": "pasqal-cloud", "environment": dict(vendor.environment)}
+        vendor.resource().target()  # the first answer of the vendor's simulator takes long
         with Case(directory, daemons.socket, resources=[fresnel]).running() as gateway:
             site.environment["QRMI_CLIENT_CONFIG"] = str(client_file(gateway, daemons.other, [fresnel]))
             site.environment["SLURM_JOB_ID"] = "99"  # a job without a QPU

@@ -22,7 +22,7 @@ PATIENCE = 5.0
 
 _HOLDS = """
 SELECT 1 FROM leases JOIN acquisitions ON acquisitions.lease = leases.id
-WHERE leases.uid = ? AND leases.state IN ('granting', 'granted', 'releasing')
+WHERE leases.uid = ? AND leases.may_hold AND leases.state <> 'refused'
 AND acquisitions.resource IN (SELECT value FROM json_each(?)) LIMIT 1
 """
 _HAD = "SELECT 1 FROM leases WHERE cluster = ? AND job_id = ? AND submitted = ? AND state <> 'refused' LIMIT 1"

@@ -21,7 +21,7 @@ from qrmi_core import munge
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.gateway import root_helper
 from qrmi_core.gateway.root_helper.server import _Server
-from qrmi_core.leases.records import LeaseRecord, LeaseState
+from qrmi_core.leases.records import AcquisitionState, LeaseRecord, LeaseState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the helper runs as root")
 
@@ -58,7 +58,8 @@ def kept(site: Site, record: LeaseRecord) -> Iterator[None]:
     try:
         yield
     finally:
-        site.journal.write(replace(record, state=LeaseState.RELEASED))
+        ended = tuple(replace(each, state=AcquisitionState.RELEASED) for each in record.acquisitions)
+        site.journal.write(replace(record, state=LeaseState.RELEASED, acquisitions=ended))
 
 
 def refusal(answer: dict[str, Any]) -> str:
@@ -110,6 +111,13 @@ def test_munge_user_is_refused_to_a_user_without_a_live_lease(
 ) -> None:
     with kept(site, lease(job, HOLDER.pw_uid, state, resource)):
         assert refusal(ask(site, MUNGE_USER)) == f"user {HOLDER.pw_uid} has no live lease of orion"
+
+
+def test_a_task_that_is_announced_after_the_release_can_be_cancelled(site: Site, munge_socket: str) -> None:
+    released = lease(106, HOLDER.pw_uid, LeaseState.RELEASED)
+    late = replace(released.acquisitions[0], state=AcquisitionState.RELEASE_PENDING)
+    with kept(site, released.with_acquisition(late)):
+        assert munge.decode(ask(site, MUNGE_USER)["answer"], socket=munge_socket).uid == HOLDER.pw_uid
 
 
 def test_munge_user_never_makes_a_credential_of_root(site: Site) -> None:

@@ -63,7 +63,7 @@ def load_client_settings(option: Path | None = None) -> ClientSettings:
     file = client_file(option)
     if file is None:
         raise ConfigurationError(
-            f"there is no {SITE_CLIENT_CONFIG} here, and neither an option nor {CLIENT_CONFIG} names another: this host "
-            f"does not know the site's gateway"
+            f"there is no {SITE_CLIENT_CONFIG} here, and neither an option nor {CLIENT_CONFIG} names another: this "
+            f"host does not know the site's gateway"
         )
     return load_strict(file, ClientSettings, example='{"url": "https://gateway.example:7811"}')

@@ -5,10 +5,11 @@
 -- slurmctld (JobSubmitPlugins=lua) loads it as job_submit.lua beside slurm.conf. The names and lanes of the QPUs are in
 -- qrmi_qpus.lua in the same directory, which `qrmi slurm configure` writes and each submission reads anew:
 --
---     return { cluster = "name", qpus = { ibm_fez = { name = "ibm_fez", lanes = 1, reason = nil }, ... } }
+--     return { cluster = "name", qpus = { ibm_fez = { name = "ibm_fez", lanes = 1 }, ... } }
 --
--- with names in lower case as keys; `reason` tells why a QPU is out of service. A site that has a job_submit.lua of its
--- own puts this file beside it as qrmi_job_submit.lua and calls it from there:
+-- with names in lower case as keys. Which of them are out of service, the gateway's reservations qrmi_<name> tell; why,
+-- the files qrmi_reason_<key> in the same directory, where its root helper writes them. A site that has a
+-- job_submit.lua of its own puts this file beside it as qrmi_job_submit.lua and calls it from there:
 --
 --     dofile("/etc/slurm/qrmi_job_submit.lua")
 --     function slurm_job_submit(job_desc, part_list, submit_uid)
@@ -188,6 +189,21 @@ local function wanted(value, known)
 	return items
 end
 
+-- Why a QPU is out of service, nil where it is not
+local function why_out(name, item)
+	if item.qpu.reason ~= nil then return tostring(item.qpu.reason) end
+	local reservations = slurm.reservations
+	if reservations == nil or reservations["qrmi_" .. name] == nil then return nil end
+	local file = io.open(directory .. "qrmi_reason_" .. item.key, "r")
+	local reason = nil
+	if file ~= nil then
+		reason = file:read("*l")
+		file:close()
+	end
+	if reason == nil or reason == "" then return "`qrmi qpus` tells why" end
+	return (reason:gsub("[%c]", " "):gsub("[%s.]+$", ""))
+end
+
 -- ---------------------------------------------------------------- what Slurm calls
 
 function qrmi.submit(job_desc, submit_uid)
@@ -211,10 +227,9 @@ function qrmi.submit(job_desc, submit_uid)
 	if own ~= nil and own ~= "" then licences[1] = own end
 	for _, item in ipairs(items) do
 		licences[#licences + 1] = "qpu_" .. item.key .. ":" .. item.lanes
-		if item.qpu.reason ~= nil then
-			slurm.log_user("%s is out of service: %s. The job waits until it is back", tostring(item.qpu.name or item.key),
-				tostring(item.qpu.reason))
-		end
+		local name = tostring(item.qpu.name or item.key)
+		local reason = why_out(name, item)
+		if reason ~= nil then slurm.log_user("%s is out of service: %s. The job waits until it is back", name, reason) end
 	end
 	job_desc.licenses = table.concat(licences, ",")
 	return slurm.SUCCESS

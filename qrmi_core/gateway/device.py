@@ -29,6 +29,7 @@ class Device:
 
     With a ``service_time`` a task that has ended earlier is told as running until so many seconds after its submission
     are over. ``runs`` counts what was handed to the resource to be run: tasks, or the jobs of Pulser batches.
+    ``announced`` is what a vendor's staff say of the device, in place of what the resource says.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Device:
         self.resource = resource
         self.lanes = lanes
         self.runs = 0
+        self.announced: ResourceStatus | None = None
         self._service_time = service_time
         self._ends: dict[str, float] = {}
         self._cancelled: set[str] = set()
@@ -87,7 +89,7 @@ class Device:
 
     async def status(self) -> ResourceStatus:
         """Whether the resource takes tasks."""
-        return await self._in_thread(self.resource.status)
+        return self.announced or await self._in_thread(self.resource.status)
 
     async def batch_is_open(self, batch_id: str) -> bool:
         """True while jobs can be added to a batch."""

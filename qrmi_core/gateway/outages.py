@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -78,6 +78,7 @@ class Outages:
         directory: where ``outages.json`` is kept.
         reservations: the root helper's client; None where there is none, and then nothing keeps jobs waiting.
         resource_of: the resource to probe; None where there is nothing to ask.
+        pools: the members of each pool now; the jobs of a pool wait where none of its members is in service.
         gap: the least seconds between two probes of a resource.
 
     Raises:
@@ -90,11 +91,14 @@ class Outages:
         reservations: Reservations | None,
         resource_of: Callable[[str], QuantumResource | None],
         *,
+        pools: Callable[[], Mapping[str, tuple[str, ...]]] = dict,
         gap: float = PROBE_GAP,
     ) -> None:
         self._file = directory / FILE
         self._reservations = reservations
         self._resource_of = resource_of
+        self._pools = pools
+        self._closed_pools: dict[str, bool] = {}
         self._gap = gap
         self._acting = threading.RLock()
         self._counting = threading.Lock()
@@ -106,7 +110,10 @@ class Outages:
         self._watches = {name: self._watch(0) for name in self._outages}
 
     def reason(self, resource: str) -> str | None:
-        """Why a resource is out of service, None where it is not."""
+        """Why a resource is out of service, or each member of a pool; None where it is not."""
+        if (members := self._pools().get(resource)) is not None:
+            reasons = {member: self.reason(member) for member in members}
+            return None if None in reasons.values() else "; ".join(f"{name}: {why}" for name, why in reasons.items())
         entry = self._maintenance.get(resource) or self._outages.get(resource)
         return None if entry is None else entry.reason
 
@@ -142,6 +149,7 @@ class Outages:
             self._keep(outages={**self._outages, resource: _Entry(reason, time.time())})
             self._watches[resource] = self._watch(relapses - 1)
             self._confirm(resource)
+            self._follow_pools()
 
     def maintenance(self, resource: str, reason: str | None, by: str) -> None:
         """Take a resource out of service, or with None let it go back; an outage of its own goes on.
@@ -158,6 +166,8 @@ class Outages:
                 if resource not in self._outages and resource in before:
                     self._lift(resource, f"maintenance ended by {by}")
                 self._keep(maintenance={name: entry for name, entry in before.items() if name != resource})
+                self._confirmed.pop(resource, None)  # an outage that goes on has another reason
+                self._follow_pools()
                 return
             self._keep(maintenance={**before, resource: _Entry(" ".join(reason.split()), time.time(), by)})
             try:
@@ -165,11 +175,17 @@ class Outages:
             except QRMIError:
                 self._keep(maintenance=before)
                 raise
+            self._follow_pools()
 
     def probe(self) -> None:
         """Look at what is due: call it every few seconds."""
-        for name in {*self._outages, *self._maintenance}:
+        for name in {
+            *self._outages,
+            *self._maintenance,
+            *(each for each, closed in self._closed_pools.items() if closed),
+        }:
             self._confirm(name)
+        self._follow_pools()
         for name, watch in list(self._watches.items()):
             if time.monotonic() < watch.next_look:
                 continue
@@ -201,6 +217,7 @@ class Outages:
                     _log.error("the reservation qrmi_%s is left alone, delete it by hand: %s", name, error)
             self._watches.pop(name, None)
             self._keep(outages={each: entry for each, entry in self._outages.items() if each != name})
+            self._follow_pools()
             _log.warning("%s is back", name)
 
     def _watch(self, relapses: int) -> _Watch:
@@ -224,6 +241,25 @@ class Outages:
                 _log.warning("jobs for %s are not kept waiting: %s", resource, error)
                 if not error.transient:
                     self._tried[resource] = now + LONGEST_HOLD
+
+    def _follow_pools(self) -> None:
+        """Keep the jobs of a pool waiting while none of its members is in service."""
+        with self._acting:
+            for pool in self._pools():
+                closed = self.reason(pool) is not None
+                if closed == self._closed_pools.get(pool) or time.monotonic() < self._tried.get(pool, 0.0):
+                    continue
+                self._tried[pool] = time.monotonic() + RETRY_SECONDS
+                try:
+                    if closed:
+                        self._make(pool)
+                    else:
+                        self._lift(pool, "a member is in service")
+                except QRMIError as error:
+                    _log.warning("the pool %s does not follow its members yet: %s", pool, error)
+                else:
+                    self._closed_pools[pool] = closed
+                    self._tried.pop(pool)
 
     def _make(self, resource: str) -> None:
         if self._reservations is not None:

@@ -239,6 +239,7 @@ class Gateway:
         for name in wants if holder.uid else ():  # root tries a QPU that is out of service, in its reservation
             if (reason := self._out_of_service(name)) is not None:
                 raise LeaseRefused(f"{name} is out of service: {reason}", transient=True, resource=name)
+        await self._watch.refresh(wants)
         try:
             record = await self.within("grant", work)
         except LeaseRefused as refusal:

@@ -93,7 +93,8 @@ class GatewaySettings(Strict):
 
     ``node_addresses`` names further addresses that a node's munge credentials may have for their origin,
     ``grant_wait`` is how long a grant may wait for a lane or a vendor, ``kill_grace`` how long after the end of a job
-    its nodes get to report, and ``poll_slurm`` how often leases are compared with slurmctld.
+    its nodes get to report, ``hold_off`` how long after a refusal a job may start again at the earliest, and
+    ``poll_slurm`` how often leases are compared with slurmctld.
     """
 
     qrmi_config: _File
@@ -112,6 +113,7 @@ class GatewaySettings(Strict):
     )
     grant_wait: _Seconds = 20.0
     kill_grace: _Seconds = 30.0
+    hold_off: Annotated[float, Field(ge=1, le=3600, strict=False)] = 30.0
     poll_slurm: Annotated[float, Field(ge=0.1, le=600, strict=False)] = 3.0
     insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"

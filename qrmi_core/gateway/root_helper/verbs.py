@@ -12,6 +12,7 @@ from qrmi_core import munge
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.root_helper.children import run_as, run_slurm
 from qrmi_core.gateway.root_helper.journal_view import JournalView
+from qrmi_core.gateway.root_helper.reasons import ReasonFiles
 from qrmi_core.gateway.root_helper.settings import HelperSettings
 
 __all__ = ["Refusal", "Verbs"]
@@ -36,6 +37,7 @@ class Verbs:
     def __init__(self, settings: HelperSettings) -> None:
         self._settings = settings
         self._journal = JournalView(settings.journal, settings.uid, settings.gid)
+        self._reasons = ReasonFiles(settings.slurm_conf)
         self._by_name: Mapping[str, tuple[frozenset[str], Callable[..., str]]] = {
             "munge_root": (frozenset({"payload"}), self.munge_root),
             "munge_user": (frozenset({"uid", "payload"}), self.munge_user),
@@ -88,9 +90,13 @@ class Verbs:
             raise Refusal(f"reason: one line of at most {LONGEST_REASON} characters was expected")
         name = f"qrmi_{resource}"
         if action == "make":
-            return self._make(name, f"qpu_{resource.lower()}", lanes)
+            done = self._make(name, f"qpu_{resource.lower()}", lanes)
+            self._reasons.write(resource, reason)
+            return done
         if action == "lift":
-            return self._lift(name)
+            done = self._lift(name)
+            self._reasons.remove(resource)
+            return done
         raise Refusal("action: make or lift was expected")
 
     def system_comment(self, cluster: Any, job_id: Any, submitted: Any, text: Any) -> str:

@@ -288,8 +288,8 @@ static int is_of_list(const char *variable, const char *list, char delimiter)
 	return 0;
 }
 
-/* Takes away what was inherited from another job, or set by hand; with the lease of this job, what its steps inherit
- * stays: a credential of the user's own is among it */
+/* Takes away what was inherited from another job; with the lease of this job, what its steps inherit stays: a credential
+ * of the user's own is among it. Without any lease it is no job's, but what `qrmi run` gives the command that it runs */
 static void unset_stale(spank_t sp, const char *lease)
 {
 	static const char *const own[] = { "QRMI_JOB_QPU_RESOURCES", "QRMI_JOB_QPU_TYPES", "QRMI_LIST_DELIMITER",
@@ -307,6 +307,10 @@ static void unset_stale(spank_t sp, const char *lease)
 	const char *old_names = job_variable(environment, "SLURM_JOB_QPU_RESOURCES");
 	const char *inherited = job_variable(environment, "QRMI_LEASE_ID");
 	int same = lease && inherited && !strcmp(lease, inherited);
+	if (!lease && !inherited) {
+		spank_unsetenv(sp, "QRMI_PLUGIN_ERROR");
+		return;
+	}
 	/* unsetting moves the list that is being read */
 	if (!(stale = calloc(count + 1, sizeof *stale)))
 		return;

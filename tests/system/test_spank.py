@@ -223,6 +223,16 @@ def test_what_is_stale_goes_and_what_is_new_wins(jobs: Jobs) -> None:
     assert ours(jobs.output(leased)) == WANTED | mine
 
 
+def test_what_a_command_is_given_in_a_job_without_a_qpu_reaches_its_steps(jobs: Jobs) -> None:
+    given = {
+        "QRMI_JOB_QPU_RESOURCES": "aer_ideal",
+        "QRMI_JOB_QPU_TYPES": "aer-simulator",
+        "aer_ideal_QRMI_ENGINE_SEED": "3",
+    }
+    assert ours(jobs.srun("env", **given).stdout) == given
+    assert ours(jobs.srun("env", QRMI_PLUGIN_ERROR="of another job").stdout) == {}
+
+
 def test_a_nested_job_asks_anew_and_inherits_nothing(jobs: Jobs) -> None:
     nested = "sbatch --parsable --hold --time=1 -o %j.out --wrap env"
     job = held(jobs, granted(jobs.uid, LEASED), "--qpu=ibm_fez", script=nested)

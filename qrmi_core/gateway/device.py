@@ -89,7 +89,9 @@ class Device:
 
     async def status(self) -> ResourceStatus:
         """Whether the resource takes tasks."""
-        return self.announced or await self._in_thread(self.resource.status)
+        if self.announced is not None:
+            return self.announced
+        return await self._in_thread(self.resource.status)
 
     async def batch_is_open(self, batch_id: str) -> bool:
         """True while jobs can be added to a batch."""

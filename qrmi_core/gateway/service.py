@@ -43,7 +43,6 @@ PROBE_GAP = 2.0
 PRUNE_GAP = 3600.0
 WATCH_GAP = 15.0
 RESERVED_SECONDS = 1.5
-FAR_TOO_LONG = 10**9
 START_SECONDS = 5.0
 REPORT_SECONDS = 5.0
 """Seconds that a node's report waits for what follows from it; that goes on meanwhile."""
@@ -114,7 +113,7 @@ class Gateway:
                 lend_credentials(resource, self._helper)
 
         return Environments(
-            load_site(Path(settings.qrmi_config)), settings.qrmi_config, queue_of=self._queue, adapt=adapt
+            load_site(Path(settings.qrmi_config)), settings.qrmi_config, queue_of=self.vendors.queue, adapt=adapt
         )
 
     def _bare(self, name: str) -> QuantumResource | None:
@@ -237,7 +236,7 @@ class Gateway:
                 return self.keeper.grant(holder, wants, wait=wait)
 
         for name in wants if holder.uid else ():  # root tries a QPU that is out of service, in its reservation
-            if (reason := self._out_of_service(name)) is not None:
+            if (reason := self.outages.reason(name)) is not None:
                 raise LeaseRefused(f"{name} is out of service: {reason}", transient=True, resource=name)
         await self._watch.refresh(wants)
         try:
@@ -249,15 +248,6 @@ class Gateway:
         for each in record.acquisitions:
             self.outages.granted(each.resource)
         return record
-
-    def _out_of_service(self, name: str) -> str | None:
-        """Why a resource, or every member of a pool, is out of service."""
-        reasons = [self.outages.reason(member) for member in self.resources.members.get(name, (name,))]
-        return reasons[0] if all(reasons) else None
-
-    def _queue(self, name: str) -> int:
-        """How many tasks wait at a resource; one that is out of service is chosen last."""
-        return FAR_TOO_LONG if self.outages.reason(name) is not None else self.vendors.queue(name)
 
     async def lease(self, lease_id: str) -> LeaseRecord | None:
         """A lease, also one that has ended."""

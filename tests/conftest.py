@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+TABLES = {"faults": "faults by route", "crash": "from Slurm's knowing that a job is over to the released QPU"}
+
 
 def fail_instead_of_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Under CI=true a test that does not run is a test that failed: everything it needs must be installed."""
@@ -54,10 +56,12 @@ def stop_hosts(spool: Path) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the faults of each run by route."""
+    """Print what tests have measured: the faults of each run by route, how long QPUs took to be given back."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
-    told = [value for report in reports for name, value in getattr(report, "user_properties", []) if name == "faults"]
-    if told:
-        terminalreporter.section("faults by route")
-        for text in told:
-            terminalreporter.write_line(str(text))
+    properties = [each for report in reports for each in getattr(report, "user_properties", [])]
+    for name, title in TABLES.items():
+        told = [value for each, value in properties if each == name]
+        if told:
+            terminalreporter.section(title)
+            for text in told:
+                terminalreporter.write_line(str(text))

@@ -87,10 +87,11 @@ def start_site(
     nodes: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     pools: list[dict[str, Any]] | None = None,
+    directory: Path | None = None,
     **cluster: Any,
 ) -> Iterator[QpuSite]:
     """A site of its own, in a directory that every user can enter."""
-    directory = Path(tempfile.mkdtemp(prefix="qrmi-site-", dir="/tmp"))
+    directory = directory or Path(tempfile.mkdtemp(prefix="qrmi-site-", dir="/tmp"))
     directory.chmod(0o755)
     options = QUICK | cluster.pop("options", {})
     site = Site(

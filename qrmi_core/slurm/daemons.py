@@ -133,6 +133,7 @@ class Service:
         """Start it, unless it runs."""
         if self.pid(run) is not None:
             return
+        self._reap()
         with (log / f"{self.name}.log").open("ab") as output:
             self._process = subprocess.Popen(
                 self.command, env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -150,7 +151,15 @@ class Service:
 
     def gone(self, run: Path, *, timeout: float = STOP_SECONDS) -> bool:
         """Wait until it has ended."""
-        return polling.wait_until(lambda: self.pid(run) is None, timeout=timeout)
+        gone = polling.wait_until(lambda: self.pid(run) is None, timeout=timeout)
+        if gone:
+            self._reap()
+        return gone
+
+    def _reap(self) -> None:
+        """One that has ended may still be a zombie of this process."""
+        if self._process is not None:
+            self._process.wait(STOP_SECONDS)
 
     def stop(self, run: Path) -> None:
         """End it; one that does not listen is killed."""

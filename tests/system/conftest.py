@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ sys.path[:0] = [str(HERE)]
 from cluster import USERS, Jobs, by_root, make_users, why_not  # noqa: E402
 
 from qrmi_core.slurm.cluster import Cluster  # noqa: E402
+
+if TYPE_CHECKING:
+    from full_site import FullSite
 
 QPUS = {"ibm_fez": 1, "IQM_star": 2, "aer_fez": 3}
 QUICK = {"KillWait": "3", "EpilogMsgTime": "1"}
@@ -64,3 +68,23 @@ def other(bare: Cluster) -> Jobs:
     if not by_root():
         pytest.skip("jobs of two users need a cluster that root started")
     return Jobs(bare, USERS[1])
+
+
+@pytest.fixture(scope="session")
+def full_site() -> Iterator[FullSite]:
+    """A site with a QPU of each kind, which tests share: each leaves it as it was."""
+    if reason := why_not():
+        pytest.skip(reason)
+    from full_site import full_site as started  # it imports what the vendors' servers need
+
+    with started() as running:
+        yield running
+
+
+@pytest.fixture
+def site(full_site: FullSite) -> Iterator[FullSite]:
+    """It, and a look that a test left nothing behind: no lease, no session, no task, no file."""
+    full_site.clock.seconds = 0.0
+    yield full_site
+    full_site.clock.seconds = 0.0
+    full_site.nothing_is_left()

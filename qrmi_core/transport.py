@@ -32,6 +32,7 @@ from urllib3.exceptions import (
 
 from qrmi_core.http_settings import CA, CONNECT_TIMEOUT, DEADLINE, PROXY, READ_TIMEOUT, HttpSettings
 from qrmi_core.locks import ForkSafeLock
+from qrmi_core.sharing import shared
 
 __all__ = ["ExchangeFailed", "Transport", "without_query"]
 
@@ -62,6 +63,42 @@ class ExchangeFailed(Exception):
         self.silent = silent
 
 
+class Connections:
+    """The connections that are kept for one resource; thread-safe."""
+
+    def __init__(self, path: str | None) -> None:
+        """``path`` is the unix socket to which all of them go, None: wherever the URLs say."""
+        self._path = path
+        self._lock = ForkSafeLock()
+        self._adapter: HTTPAdapter | None = None
+        self._process = 0
+        self._used = 0.0
+
+    def adapter(self) -> HTTPAdapter:
+        """The connections of this process: a fork must not share those of its parent."""
+        with self._lock:
+            idle = time.monotonic() - self._used
+            if self._adapter is not None and self._process == os.getpid() and idle > LONGEST_IDLE:
+                self._adapter.close()
+                self._adapter = None
+            if self._adapter is None or self._process != os.getpid():
+                adapter = _UnixAdapter(self._path) if self._path else _Adapter(pool_maxsize=POOL, max_retries=0)
+                self._adapter, self._process = adapter, os.getpid()
+            self._used = time.monotonic()
+            return self._adapter
+
+    def used(self) -> None:
+        """They are in use until now."""
+        self._used = time.monotonic()
+
+    def close(self) -> None:
+        """Close them; the next request opens new ones."""
+        with self._lock:
+            if self._adapter is not None and self._process == os.getpid():
+                self._adapter.close()
+            self._adapter = None
+
+
 class Transport:
     """Sends requests of one resource; thread-safe."""
 
@@ -73,10 +110,8 @@ class Transport:
         self._proxies = {"http": settings.proxy, "https": settings.proxy} if settings.proxy else None
         if settings.socket:
             self._proxies = {}
-        self._lock = ForkSafeLock()
-        self._adapter: HTTPAdapter | None = None
-        self._process = 0
-        self._used = 0.0
+        alike = (settings.ca, settings.certificate, settings.key, settings.proxy, settings.socket)
+        self._kept = shared(("connections", resource, *alike), lambda: Connections(settings.socket))
 
     def exchange(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, *, patience: float | None = None
@@ -94,7 +129,7 @@ class Transport:
         limit = time.monotonic() + max(settings.deadline, settings.read_timeout)
         certificate = settings.certificate
         try:
-            answer = self._connections().send(
+            answer = self._kept.adapter().send(
                 request,
                 stream=True,
                 timeout=(settings.connect_timeout, silence),
@@ -110,15 +145,12 @@ class Transport:
             raise self._failure(url, error, silence) from error
         except UnicodeError:
             raise _unwritable(url) from None
-        self._used = time.monotonic()
+        self._kept.used()
         return answer.status_code, answer.headers, body
 
     def close(self) -> None:
         """Close the kept connections; the next request opens new ones."""
-        with self._lock:
-            if self._adapter is not None and self._process == os.getpid():
-                self._adapter.close()
-            self._adapter = None
+        self._kept.close()
 
     def _prepared(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
@@ -149,20 +181,6 @@ class Transport:
         if self._proxies is None:
             self._proxies = get_environ_proxies(url)
         return self._proxies
-
-    def _connections(self) -> HTTPAdapter:
-        """The connections of this process: a fork must not share those of its parent."""
-        with self._lock:
-            idle = time.monotonic() - self._used
-            if self._adapter is not None and self._process == os.getpid() and idle > LONGEST_IDLE:
-                self._adapter.close()
-                self._adapter = None
-            if self._adapter is None or self._process != os.getpid():
-                path = self._settings.socket
-                adapter = _UnixAdapter(path) if path else _Adapter(pool_maxsize=POOL, max_retries=0)
-                self._adapter, self._process = adapter, os.getpid()
-            self._used = time.monotonic()
-            return self._adapter
 
     def _failure(self, url: str, error: BaseException, silence: float) -> ExchangeFailed:
         shown = without_query(url)

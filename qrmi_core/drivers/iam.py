@@ -10,6 +10,7 @@ from qrmi_core.drivers.vendor import expect
 from qrmi_core.errors import AuthenticationFailed, ResourceUnavailable, VendorError
 from qrmi_core.http import HttpClient, Response, Told
 from qrmi_core.http_settings import HttpSettings
+from qrmi_core.sharing import shared
 from qrmi_core.tokens import BearerToken, Token, seconds_left
 
 __all__ = ["iam_token"]
@@ -25,6 +26,12 @@ def iam_token(name: str, values: Mapping[str, str], settings: HttpSettings, *, p
     token raises AuthenticationFailed where the key is refused, and says which variable holds it.
     """
     endpoint, key = f"{prefix}_IAM_ENDPOINT", f"{prefix}_IAM_APIKEY"
+    return shared(
+        ("iam", name, values[endpoint], values[key]), lambda: _token(name, values, settings, endpoint=endpoint, key=key)
+    )
+
+
+def _token(name: str, values: Mapping[str, str], settings: HttpSettings, *, endpoint: str, key: str) -> BearerToken:
     http = HttpClient(
         values[endpoint],
         settings,

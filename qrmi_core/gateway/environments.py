@@ -25,6 +25,7 @@ from qrmi_core.http_settings import DEADLINE
 from qrmi_core.leases import Holder, LeaseRecord
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.service import make_resource
+from qrmi_core.sharing import Shared
 
 __all__ = ["LICENCE", "Access", "Environments", "JobVariables"]
 
@@ -73,6 +74,7 @@ class Environments:
         self._file = file
         self._queue_of = queue_of
         self._adapt = adapt
+        self._shared = Shared()
         self.resources: Mapping[str, ConfiguredResource] = {each.name: each for each in configuration.resources}
         self.pools: Mapping[str, ConfiguredPool] = {each.name: each for each in configuration.pools}
         self.lanes: Mapping[str, int] = {each.name: each.lanes for each in configuration.resources}
@@ -142,7 +144,8 @@ class Environments:
         values = configured.values()
         if any(variable.name == DEADLINE for variable in driver(configured.type).variables):
             values = {**values, DEADLINE: f"{_least(values.get(DEADLINE), seconds):g}"}
-        return make_resource(name, configured.type, values, context=context, where=f"{self._file}: ")
+        with self._shared.in_use():
+            return make_resource(name, configured.type, values, context=context, where=f"{self._file}: ")
 
     def _users_bring_the_key(self, name: str) -> bool:
         """True where the site has no credential of its own: then there is nothing to acquire with."""

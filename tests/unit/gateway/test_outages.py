@@ -282,3 +282,36 @@ def test_a_full_disk_keeps_no_outage_from_being_one(tmp_path: Path, reservations
     with pytest.raises(QRMIError, match=r"outages\.json cannot be written: No such file"):
         outages.maintenance("orion", "new laser", "alice")
     assert outages.state("orion") == "offline"
+
+
+def test_a_pool_waits_while_none_of_its_members_is_in_service(tmp_path: Path, reservations: Reservations) -> None:
+    pools = {"pair": ("one", "two")}
+    outages = Outages(tmp_path, reservations, lambda _: None, pools=lambda: pools, gap=GAP)
+    outages.maintenance("one", "new laser", "alice")
+    assert outages.reason("pair") is None
+    assert reservations.names == {"one"}
+    outages.refused("two", "503", offline=True)
+    assert outages.reason("pair") == "one: new laser; two: 503"
+    assert reservations.names == {"one", "two", "pair"}
+    outages.maintenance("one", None, "alice")
+    assert reservations.names == {"two"}
+    assert outages.reason("pair") is None
+
+
+def test_a_pool_follows_its_members_when_the_helper_is_back(
+    tmp_path: Path, reservations: Reservations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    outages = Outages(tmp_path, reservations, lambda _: None, pools=lambda: {"pool": ("one",)}, gap=GAP)
+    reservations.error = HelperUnreachable("away", transient=True)
+    outages.refused("one", "503", offline=True)
+    assert reservations.names == set()
+    reservations.error = None
+    outages.probe()
+    assert "pool" in reservations.names
+
+
+def test_a_reservation_of_a_pool_outlives_no_restart(tmp_path: Path, reservations: Reservations) -> None:
+    reservations.names.add("pool")
+    Outages(tmp_path, reservations, lambda _: None, pools=lambda: {"pool": ("one",)}, gap=GAP).probe()
+    assert reservations.names == set()

@@ -55,9 +55,10 @@ test-all: $(TOOLS) slurm-packages
 check: $(STAMP)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check.sh
 
-bench: $(TOOLS)
+bench: $(TOOLS) slurm-packages
 	$(BIN)/python tests/benchmarks/foundation.py
 	$(BIN)/python tests/benchmarks/vendors.py
+	$(BIN)/python tests/benchmarks/slurm.py
 
 clean:
 	@test ! -e build/cluster || $(BIN)/python scripts/cluster.py stop

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Telling the gateway which tasks a job has started, so that it can cancel them whatever becomes of the job.
 
-Nothing waits for the gateway: a task is noted in a file of the user's own, and a thread sends what is noted. What
+No submission waits for it: one thread notes each task in a file of the user's own, another sends what is noted. What
 could not be sent, because the gateway was away or the process ended, is sent by the job's next process.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import logging
 import os
+import queue
 import threading
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,34 +34,50 @@ LAST_SECONDS = 2.0
 
 
 class _Sender:
-    """Sends what is noted for one lease from this process."""
+    """Notes and sends the tasks of one lease for this process.
+
+    Two threads, so that no submission waits: one writes files, the other sends, and imports much at first.
+    """
 
     def __init__(self, lease: str) -> None:
         self.pid = os.getpid()
         self._lease = lease
         self._directory = spool_directory() / "announcements" / lease
+        self._tasks: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._noted = threading.Event()
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="announcements", daemon=True)
-        self._thread.start()
+        self._sending = threading.Thread(target=self._send, name="announcements", daemon=True)
+        self._noting = threading.Thread(target=self._note, name="announcements-noted", daemon=True)
+        self._noting.start()
         atexit.register(self._finish)
 
-    def note(self, resource: str, task_id: str) -> None:
-        """Note a task; it is sent soon."""
-        text = json.dumps({"resource": resource, "task": task_id})
-        try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = self._directory / f".{uuid.uuid4().hex}"
-            draft.write_text(text, encoding="utf-8")
-            draft.rename(draft.with_name(draft.name[1:]))
-        except OSError as error:
-            _log.warning(
-                "the task %s cannot be noted in %s (%s), so the gateway will not cancel it when this job dies",
-                *(task_id, self._directory, error.strerror),
-            )
-        self._noted.set()
+    def take(self, resource: str, task_id: str) -> None:
+        """Take a task, to be noted at once and sent soon."""
+        self._tasks.put((resource, task_id))
 
-    def _run(self) -> None:
+    def _note(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            try:
+                try:
+                    self._write(*task)
+                except FileNotFoundError:  # another process of the job has just ended
+                    self._write(*task)
+            except OSError as error:
+                _log.warning(
+                    "the task %s cannot be noted in %s (%s), so the gateway will not cancel it when this job dies",
+                    *(task[1], self._directory, error.strerror),
+                )
+            if not self._sending.ident:
+                self._sending.start()
+            self._noted.set()
+
+    def _write(self, resource: str, task_id: str) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self._directory / f".{os.urandom(16).hex()}"
+        draft.write_text(json.dumps({"resource": resource, "task": task_id}), encoding="utf-8")
+        draft.rename(draft.with_name(draft.name[1:]))
+
+    def _send(self) -> None:
         failures = 0
         client: AdminClient | None = None
         while True:
@@ -75,7 +92,7 @@ class _Sender:
                     _log.warning("the gateway is not told of this job's tasks yet, it is tried again: %s", error)
                 if self._ending.is_set():
                     return
-                polling.pause(polling.backoff(failures))
+                self._ending.wait(polling.backoff(failures))  # and once more when the process ends
                 failures += 1
                 self._noted.set()
             if self._ending.is_set() and not self._noted.is_set():
@@ -83,25 +100,44 @@ class _Sender:
 
     def _send_all(self, client: AdminClient) -> None:
         for file in self._files():
-            told = json.loads(file.read_text(encoding="utf-8"))
             try:
-                client.add_task(self._lease, told["resource"], told["task"])
+                told = json.loads(file.read_text(encoding="utf-8"))
+                resource, task = str(told["resource"]), str(told["task"])
+            except FileNotFoundError:
+                continue  # another process of the job has told it
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                _log.warning("%s names no task and is thrown away: %s", file, error)
+                self._forget(file)
+                continue
+            try:
+                client.add_task(self._lease, resource, task)
             except QRMIError as error:
                 if error.transient:
                     raise
-                _log.warning("the gateway does not take the task %s as one of this job's: %s", told["task"], error)
-            file.unlink(missing_ok=True)
+                _log.warning("the gateway does not take the task %s as one of this job's: %s", task, error)
+            self._forget(file)
 
     def _files(self) -> list[Path]:
-        if not self._directory.is_dir():
+        try:
+            return [file for file in self._directory.iterdir() if not file.name.startswith(".")]
+        except OSError:
             return []
-        return [file for file in self._directory.iterdir() if not file.name.startswith(".")]
+
+    def _forget(self, file: Path) -> None:
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        if self.pid == os.getpid():
-            self._ending.set()
-            self._noted.set()
-            self._thread.join(LAST_SECONDS)
+        if self.pid != os.getpid():
+            return
+        self._tasks.put(None)
+        self._noting.join(LAST_SECONDS)
+        self._ending.set()
+        self._noted.set()
+        if self._sending.ident:
+            self._sending.join(LAST_SECONDS)
+        with contextlib.suppress(OSError):
+            self._directory.rmdir()  # where nothing is left in it
 
 
 _senders: dict[str, _Sender] = {}
@@ -114,7 +150,7 @@ def announce(lease: str, resource: str, task_id: str) -> None:
         sender = _senders.get(lease)
         if sender is None or sender.pid != os.getpid():
             sender = _senders[lease] = _Sender(lease)
-    sender.note(resource, task_id)
+    sender.take(resource, task_id)
 
 
 def _client() -> AdminClient:

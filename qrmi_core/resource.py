@@ -127,6 +127,8 @@ class QuantumResource(ABC):
     def __init__(self, name: str, context: JobContext) -> None:
         self.name = name
         self.context = context
+        if context.lease is not None:
+            import qrmi_core.announcements  # noqa: F401  only jobs need it, and no submission waits for it here
 
     @classmethod
     @abstractmethod
@@ -249,7 +251,7 @@ class QuantumResource(ABC):
         """
         task = Task(self, self.task_start(payload))
         if self.context.lease is not None:
-            from qrmi_core.announcements import announce  # only jobs need it
+            from qrmi_core.announcements import announce
 
             announce(self.context.lease, self.name, task.id)
         return task

@@ -59,6 +59,7 @@ bench: $(TOOLS) slurm-packages
 	$(BIN)/python tests/benchmarks/foundation.py
 	$(BIN)/python tests/benchmarks/vendors.py
 	$(BIN)/python tests/benchmarks/slurm.py
+	$(BIN)/python tests/benchmarks/announcements.py
 
 clean:
 	@test ! -e build/cluster || $(BIN)/python scripts/cluster.py stop

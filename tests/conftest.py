@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-TABLES = {"faults": "faults by route", "crash": "from Slurm's knowing that a job is over to the released QPU"}
+TABLES = {
+    "faults": "faults by route",
+    "crash": "from Slurm's knowing that a job is over to the released QPU",
+    "gap": "from the end of one job to the start of the next on the same lane",
+}
 
 
 def fail_instead_of_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -18,7 +18,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from cluster import by_root, make_users, show, why_not
-from qpu_site import QpuSite, SiteJobs, start_site
+from qpu_site import QpuSite, SiteJobs, start_site  # isort: split
+
+from ibm_compute_case import CASE, sampler_payload
+from vendor_site import Clock
 
 from qrmi_core import polling
 from qrmi_core.gateway.faults import FaultRates, Faults, Handler, route_of
@@ -59,15 +62,12 @@ class SessionCount(Faults):
 
 
 @contextlib.contextmanager
-def site_of(lanes: Mapping[str, int], **more: Any) -> Iterator[QpuSite]:
-    from ibm_compute_case import CASE
-    from vendor_site import Clock
-
+def site_of(lanes: Mapping[str, int], *, clocks: Mapping[str, Clock] | None = None, **more: Any) -> Iterator[QpuSite]:
     make_users()
     with contextlib.ExitStack() as stack:
-        clocks = {name: Clock() for name in lanes}
         vendors = {
-            name: stack.enter_context(CASE.start(faults=SessionCount(), service_time=clocks[name])) for name in lanes
+            name: stack.enter_context(CASE.start(faults=SessionCount(), service_time=(clocks or {}).get(name, Clock())))
+            for name in lanes
         }
         resources = [
             {"name": name, "type": IBM, "lanes": lanes[name], "environment": dict(vendor.environment)}
@@ -75,13 +75,18 @@ def site_of(lanes: Mapping[str, int], **more: Any) -> Iterator[QpuSite]:
         ]
         gateway, nodes = {**SHORT, **more.pop("gateway", {})}, {"patience": 8, "holdoff": 3}
         site = stack.enter_context(start_site(resources, vendors, gateway=gateway, nodes=nodes, **more))
-        site.clocks = clocks  # type: ignore[attr-defined]
         yield site
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[QpuSite]:
-    with site_of(LANES, pools=[POOL]) as running:
+def clock() -> Clock:
+    """How long tasks at ibm_p take."""
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def site(clock: Clock) -> Iterator[QpuSite]:
+    with site_of(LANES, pools=[POOL], clocks={"ibm_p": clock}) as running:
         yield running
 
 
@@ -182,12 +187,14 @@ def vendor_down(site: QpuSite, seconds: float) -> None:
     nothing_is_left(site, "ibm_a")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not by_root(), reason="only root starts the helper that makes reservations")
 def test_a_queue_outlives_its_vendors_outage(site: QpuSite) -> None:
     vendor_down(site, 15.0)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(not by_root(), reason="only root starts the helper that makes reservations")
 def test_a_queue_outlives_a_long_outage(site: QpuSite) -> None:
     vendor_down(site, 60.0)
@@ -220,11 +227,13 @@ def gateway_down(site: QpuSite, seconds: float) -> None:
     nothing_is_left(site, "ibm_a")
 
 
+@pytest.mark.timeout(300)
 def test_a_queue_outlives_the_gateway(site: QpuSite) -> None:
     gateway_down(site, 15.0)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_queue_outlives_the_gateway_for_long(site: QpuSite) -> None:
     gateway_down(site, 60.0)
 
@@ -272,18 +281,16 @@ def test_maintenance_by_hand(site: QpuSite) -> None:
 WHICH = 'echo "$QRMI_JOB_QPU_RESOURCES"'
 
 
-def test_a_pool_gives_the_member_with_the_shortest_queue(site: QpuSite) -> None:
-    from ibm_compute_case import sampler_payload
-
+def test_a_pool_gives_the_member_with_the_shortest_queue(site: QpuSite, clock: Clock) -> None:
     jobs = site.jobs()
-    site.clocks["ibm_p"].seconds = 300.0  # type: ignore[attr-defined]
+    clock.seconds = 300.0
     task = site.vendors["ibm_p"].resource(None, None, QRMI_IBM_QCS_SESSION_MODE="none").submit(sampler_payload(1))
     try:
         assert polling.wait_until(lambda: told(site, "ibm_p")["queue"] == 1, timeout=20)  # it is asked now and then
         got = jobs.srun("--qpu=ibm_pair", "sh", "-c", WHICH)
         assert got.stdout.strip() == "ibm_q", got.stderr
     finally:
-        site.clocks["ibm_p"].seconds = 0.0  # type: ignore[attr-defined]
+        clock.seconds = 0.0
         task.cancel()
     assert site.no_leases()
 
@@ -320,6 +327,7 @@ def test_a_pool_does_without_members_that_are_out_of_service(site: QpuSite) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_500_jobs_get_each_lease_once_and_none_is_lost() -> None:
     lanes = {f"ibm_{letter}": 2 for letter in "abcd"}
     with site_of(lanes, gateway={"grant_wait": 20, "log_level": "info"}) as site:

@@ -210,12 +210,13 @@ class CrashSite:
     def given_back(
         self, job: int, tell: Tell, row: str, *, over: Callable[[Mapping[str, str]], bool] | None = None,
         timeout: float = 60.0, promised: float = PROMISED, lost: bool = False, open_leases: int = 0,
-        other_jobs: bool = False,
+        other_jobs: bool = False, stale: tuple[str, ...] = (),
     ) -> Returned:  # fmt: skip
         """Wait until Slurm knows that the job's run is over, and nothing is held; then look that nothing is left.
 
         ``over`` says of what Slurm shows when that is; ``lost`` that an acquisition whose answer was lost may be
-        shown until the vendor ends it; ``open_leases`` how many belong to others.
+        shown until the vendor ends it; ``open_leases`` how many belong to others, ``stale`` which jobs' state files
+        Slurm gave no epilog the chance to remove.
         """
         found = Returned()
         over = over or (lambda told: told.get("JobState") in ENDED)
@@ -234,7 +235,7 @@ class CrashSite:
         if not other_jobs:
             assert all(status.is_final for status in self.tasks().values()), self.tasks()
             assert all_idle(self.cluster), self.cluster.run(["sinfo", "-N", "-l"]).stdout
-            assert [list(node.state.iterdir()) for node in self.cluster.nodes] == [[] for _ in self.cluster.nodes]
+            assert [file.name for node in self.cluster.nodes for file in node.state.iterdir()] == [*stale]
         return found
 
     def _nothing_held(self, lost: bool, others: int) -> bool:
@@ -272,11 +273,11 @@ def is_saved(cluster: Cluster, since: float) -> bool:
 
 
 def _sampler() -> bytes:
-    return ibm_compute_case.sampler_payload(5).parameters
+    return bytes(ibm_compute_case.sampler_payload(5).parameters)
 
 
 def _pulse() -> bytes:
-    return pasqal_local_case.payload(1).sequence
+    return bytes(pasqal_local_case.payload(1).sequence)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway that dies, at each step of a grant and a release, or has no disk: nothing is lost, nothing left behind."""
+"""The gateway dies at each step of a grant and a release, or has no disk: nothing is lost, nothing left behind."""
 
 from __future__ import annotations
 
@@ -206,6 +206,7 @@ def test_the_disk_is_full(small_disk: CrashSite, record_property: Tell) -> None:
     assert "the journal" in site.said(fails)
     assert "disk" in site.said(fails)
     filler.unlink()
+    site.cluster.run(["scontrol", "update", f"JobId={waits}", "StartTime=now"], timeout=20)
     site.lease_of(waits)
     site.running_task(waits)
     filler = fill()

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qrmi_core.errors import LeaseRefused, QRMIError, ReleaseIncomplete
 from qrmi_core.leases.journal import Journal
+from qrmi_core.leases.keyed_locks import KeyedLocks
 from qrmi_core.leases.records import Acquisition, AcquisitionState, LeaseRecord, LeaseState
 from qrmi_core.leases.vendor_side import acquire, give_back, reason_of
 from qrmi_core.names import clash
@@ -38,8 +38,7 @@ class Leases:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._resources: dict[str, tuple[QuantumResource, ...]] = {}
-        self._lock = threading.Lock()
-        self._releasing: dict[str, threading.Lock] = {}
+        self._releasing = KeyedLocks()
 
     def grant(self, resources: Sequence[QuantumResource], *, seconds: float | None = None) -> Lease:
         """Acquire every resource, or none; ``seconds`` is how long the allocation may last.
@@ -91,9 +90,7 @@ class Leases:
         Raises:
             ReleaseIncomplete: some could not be given back; the journal keeps them.
         """
-        with self._lock:
-            one_at_a_time = self._releasing.setdefault(lease_id, threading.Lock())
-        with one_at_a_time:
+        with self._releasing.hold(lease_id):
             self._release(lease_id)
 
     def _release(self, lease_id: str) -> None:

@@ -57,8 +57,8 @@ class Journal(ABC):
         """The leases that an allocation may use, or of which a vendor may still hold something."""
 
     @abstractmethod
-    def add_task(self, lease_id: str, task: LeaseTask) -> None:
-        """Keep a task of a lease; twice is no error."""
+    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> bool:
+        """Keep a task of a lease, twice is no error; False where the lease has so many already."""
 
     @abstractmethod
     def tasks(self, lease_id: str) -> list[LeaseTask]:
@@ -108,9 +108,13 @@ class MemoryJournal(Journal):
         with self._lock:
             return [record for record in self._records.values() if record.may_hold]
 
-    def add_task(self, lease_id: str, task: LeaseTask) -> None:
+    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> bool:
         with self._lock:
-            self._tasks.setdefault(lease_id, {})[task] = None
+            tasks = self._tasks.setdefault(lease_id, {})
+            if task not in tasks and len(tasks) >= most:
+                return False
+            tasks[task] = None
+            return True
 
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         with self._lock:

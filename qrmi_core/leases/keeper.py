@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from qrmi_core import polling
-from qrmi_core.errors import LeaseRefused, QRMIError
+from qrmi_core.errors import LeaseRefused, QRMIError, SubmissionUncertain
 from qrmi_core.leases.journal import Journal, LeaseTask
 from qrmi_core.leases.lanes import Lanes
 from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, JobKey, LeaseRecord, LeaseState
@@ -32,6 +32,13 @@ KEPT_SECONDS = 30 * 86400
 
 JOB_OVER = "the job is over"
 TIME_OVER = "the job's time limit is over"
+UNDONE = "the gateway ended while it was being granted"
+
+LATE_SECONDS = 600.0
+"""For how long after its end tasks of a lease may still be announced: a job's last words, and nobody else's."""
+
+MOST_TASKS = 20_000
+"""Tasks of one lease that are kept, to be cancelled at its end."""
 
 
 class LeaseKeeper:
@@ -58,7 +65,7 @@ class LeaseKeeper:
 
     def configure(self, lanes: Mapping[str, int], pools: Mapping[str, tuple[str, ...]]) -> None:
         """Go on with other numbers of lanes and other pools; leases that are held stay."""
-        self._lanes.totals, self._lanes.pools = lanes, pools
+        self._lanes.configure(lanes, pools)
 
     def live(self) -> list[LeaseRecord]:
         """The leases that an allocation uses, or of which a vendor may hold something."""
@@ -75,13 +82,18 @@ class LeaseKeeper:
     def recover(self) -> None:
         """Take up the journal that another process left: what it was granting is undone, the rest goes on."""
         for record in self._journal.live():
-            self._lanes.keep(record)
-            if record.state is LeaseState.GRANTING:
+            if record.state is not LeaseState.GRANTING:
+                self._lanes.keep(record)
+            elif any(each.state is AcquisitionState.ACQUIRED for each in record.acquisitions):
+                self._lanes.keep(_undone(record))  # ``retry`` asks the vendor, which may be slow
+            else:
                 self._undo(record)
 
     def _undo(self, record: LeaseRecord) -> None:
-        why = "the gateway ended while it was being granted"
-        self._releaser.give_back(replace(record, state=LeaseState.REFUSED, reason=why, transient=True))
+        if self._lanes.get(record.id) is None:
+            self._releaser.give_back(_undone(record))
+        else:
+            self._releaser.release(record.id, why=UNDONE)
 
     def grant(self, holder: Holder, wants: Mapping[str, int], *, wait: float) -> LeaseRecord:
         """The lease of one run of a job: the first who asks gets it made, others meanwhile and afterwards the same.
@@ -162,6 +174,9 @@ class LeaseKeeper:
         except LeaseRefused as refusal:
             self._refuse(record, refusal)
             raise
+        except Exception as error:
+            self._refuse(record, LeaseRefused(reason_of(error), transient=True))
+            raise
 
     def _granted(self, record: LeaseRecord, holder: Holder, deadline: float) -> LeaseRecord:
         """Acquire each resource, or give back those that were; the lease is in the journal."""
@@ -177,22 +192,27 @@ class LeaseKeeper:
                 else:
                     record = acquire(self._journal, record, name, resource, until=until)
                 self._lanes.keep(record)
-            record = replace(record, state=LeaseState.GRANTED)
-            self._journal.write(record)
+            with self._releaser.turn(record.id):
+                if why := self._releaser.unwanted(record.id):
+                    raise LeaseRefused(f"it was given back before it was granted ({why})")
+                granted = replace(record, state=LeaseState.GRANTED)
+                self._journal.write(granted)
+                self._lanes.keep(granted)
         except BaseException as error:
             reason = f"{name} could not be acquired: {reason_of(error)}"
             transient = isinstance(error, QRMIError) and error.transient
             refusal = LeaseRefused(reason, transient=transient, resource=name)
             at_fault = record.acquisition(name)
             if at_fault.state is not AcquisitionState.ACQUIRED:
-                record = record.with_acquisition(replace(at_fault, state=AcquisitionState.FAILED, reason=reason))
+                lost = isinstance(error, SubmissionUncertain)
+                state = AcquisitionState.ACQUIRING if lost else AcquisitionState.FAILED
+                record = record.with_acquisition(replace(at_fault, state=state, reason=reason, until=until))
             self._refuse(record, refusal)
             if not isinstance(error, QRMIError):
                 raise
             raise refusal from error
-        self._lanes.keep(record)
-        _log.info("lease %s: %s has %s", record.id, holder.key, record.resources)
-        return record
+        _log.info("lease %s: %s has %s", granted.id, holder.key, granted.resources)
+        return granted
 
     def _refuse(self, record: LeaseRecord, refusal: LeaseRefused) -> None:
         refused = replace(record, state=LeaseState.REFUSED, reason=str(refusal), transient=refusal.transient)
@@ -204,27 +224,34 @@ class LeaseKeeper:
             _log.exception("lease %s could not be refused in the journal", record.id)
 
     def add_task(self, lease_id: str, resource: str, task_id: str) -> None:
-        """Note a task of a lease, to be cancelled at its end; of a lease that has ended it is cancelled now.
+        """Note a task of a lease, to be cancelled at its end; of a lease that has just ended it is cancelled now.
 
         Raises:
-            LeaseRefused: there is no such lease, or it has no such resource.
+            LeaseRefused: there is no such lease, it has no such resource or too many tasks, or it ended long ago.
         """
-        record = self.get(lease_id)
-        if record is None or resource not in {each.resource for each in record.acquisitions}:
-            raise LeaseRefused(f"no lease {lease_id} has a resource {resource}", resource=resource)
-        self._journal.add_task(lease_id, LeaseTask(resource, task_id))
-        if record.state is not LeaseState.GRANTED:
-            late = replace(record.acquisition(resource), state=AcquisitionState.RELEASE_PENDING, next_try=0.0)
-            self._journal.write(record.with_acquisition(late))
-            self._lanes.keep(record.with_acquisition(late))
+        with self._releaser.turn(lease_id):
+            record = self.get(lease_id)
+            if record is None or resource not in {each.resource for each in record.acquisitions}:
+                raise LeaseRefused(f"no lease {lease_id} has a resource {resource}", resource=resource)
+            if record.state in {LeaseState.GRANTING, LeaseState.REFUSED}:
+                raise LeaseRefused(f"lease {lease_id} was not granted: it has no tasks", resource=resource)
+            if record.ended is not None and record.ended < time.time() - LATE_SECONDS and not record.may_hold:
+                raise LeaseRefused(f"lease {lease_id} ended long ago: it has no new tasks", resource=resource)
+            task = LeaseTask(resource, task_id)
+            if not self._journal.add_task(lease_id, task, most=MOST_TASKS):
+                raise LeaseRefused(
+                    f"lease {lease_id} has {MOST_TASKS} tasks already: more are not cancelled at its end",
+                    resource=resource,
+                )
+            if record.state is not LeaseState.GRANTED:
+                self._releaser.late(record, resource)
 
     def node_done(self, lease_id: str, node: str) -> None:
         """One node's part of the allocation has ended; after the last the lease is given back."""
-        record = self._lanes.get(lease_id)
-        if record is None or record.state is not LeaseState.GRANTED:
-            return
-        with self._lock:
-            record = self._lanes.get(lease_id) or record
+        with self._releaser.turn(lease_id):
+            record = self._lanes.get(lease_id)
+            if record is None or record.state is not LeaseState.GRANTED:
+                return
             record = replace(record, nodes_done=tuple(dict.fromkeys((*record.nodes_done, node))))
             self._journal.write(record)
             self._lanes.keep(record)
@@ -287,7 +314,7 @@ class LeaseKeeper:
 
     def _extend(self, record: LeaseRecord, ends: float) -> None:
         """The job's time limit was changed."""
-        with self._lock:
+        with self._releaser.turn(record.id):
             latest = self._lanes.get(record.id)
             if latest is not None and latest.state is LeaseState.GRANTED and latest.holder is not None:
                 latest = replace(latest, holder=replace(latest.holder, ends=ends), expires=ends + TTL_MARGIN)
@@ -309,6 +336,10 @@ class LeaseKeeper:
         now = time.time()
         granted = (record for record in self._lanes.live() if record.state is LeaseState.GRANTED)
         return [record for record in granted if record.expires is not None and record.expires < now]
+
+
+def _undone(record: LeaseRecord) -> LeaseRecord:
+    return replace(record, state=LeaseState.REFUSED, reason=UNDONE, transient=True)
 
 
 def _answer_of(attempt: Future[LeaseRecord], wait: float) -> LeaseRecord:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from qrmi_core.errors import LeaseRefused
-from qrmi_core.leases.records import Acquisition, LeaseRecord
+from qrmi_core.leases.records import Acquisition, AcquisitionState, LeaseRecord
 
 __all__ = ["Lanes"]
 
@@ -19,8 +19,7 @@ LONGEST_NAP = 1.0
 class Lanes:
     """The live leases of a site and the lanes that they hold; safe to use from several threads.
 
-    ``totals`` says how many lanes each resource has and ``pools`` which resources a pool stands for; both may be
-    replaced while leases are held.
+    ``totals`` says how many lanes each resource has and ``pools`` which resources a pool stands for.
     """
 
     def __init__(self, totals: Mapping[str, int], pools: Mapping[str, tuple[str, ...]]) -> None:
@@ -28,6 +27,21 @@ class Lanes:
         self.pools = pools
         self._held: dict[str, LeaseRecord] = {}
         self._changed = threading.Condition()
+
+    def configure(self, totals: Mapping[str, int], pools: Mapping[str, tuple[str, ...]]) -> None:
+        """Go on with other numbers; leases that are held stay."""
+        with self._changed:
+            self.totals, self.pools = totals, pools
+            self._changed.notify_all()
+
+    def hurry(self, resource: str) -> None:
+        """Let what is still to be given back of a resource be tried at once."""
+        with self._changed:
+            for lease, record in self._held.items():
+                for each in record.acquisitions:
+                    if each.resource == resource and each.state is AcquisitionState.RELEASE_PENDING and each.next_try:
+                        record = record.with_acquisition(replace(each, next_try=0.0))
+                self._held[lease] = record
 
     def keep(self, record: LeaseRecord) -> None:
         """Note where a lease is now; one that holds nothing any more is forgotten."""
@@ -54,9 +68,10 @@ class Lanes:
             return sum(each.lanes for _, each in self._holders(resource))
 
     def _holders(self, resource: str) -> Iterable[tuple[LeaseRecord, Acquisition]]:
+        now = time.time()
         for record in self._held.values():
             for each in record.acquisitions:
-                if each.resource == resource and each.state.occupies_lanes:
+                if each.resource == resource and each.state.occupies_lanes and not _is_past(each, now):
                     yield record, each
 
     def reserve(self, record: LeaseRecord, queue: Callable[[str], int], *, wait: float) -> LeaseRecord:
@@ -109,3 +124,10 @@ class Lanes:
             ]
             told.append(f"{resource} is held by {' and '.join(holders) or 'somebody else'}")
         return ", ".join(told)
+
+
+def _is_past(acquisition: Acquisition, now: float) -> bool:
+    """True where the vendor ended it by itself, and only its release, or a word of its tasks, is still waited for."""
+    failing = acquisition.state is AcquisitionState.DRAINING and acquisition.tries > 0
+    over = acquisition.until is not None and now > acquisition.until
+    return over and (failing or acquisition.state is AcquisitionState.RELEASE_PENDING)

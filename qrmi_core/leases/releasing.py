@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import threading
 import time
 from dataclasses import replace
 from typing import Protocol
 
-from qrmi_core.errors import QRMIError, TaskNotFound, UnsupportedFunction
-from qrmi_core.leases.journal import Journal
+from qrmi_core.errors import ConfigurationError, QRMIError, TaskNotFound, UnsupportedFunction, VendorUnreachable
+from qrmi_core.leases.journal import Journal, LeaseTask
+from qrmi_core.leases.keyed_locks import KeyedLocks
 from qrmi_core.leases.lanes import Lanes
 from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, LeaseRecord, LeaseState
 from qrmi_core.leases.vendor_side import give_back
@@ -24,6 +25,11 @@ VENDOR_SECONDS = 20.0
 FIRST_GAP = 2.0
 LONGEST_GAP = 60.0
 LOOK_GAP = 2.0
+CANCEL_SECONDS = 30.0
+"""For how long one try cancels tasks, before it closes the session; the next try goes on with the others."""
+
+TRIES_OF_A_TASK = 6
+"""After so many tries a task that the vendor refuses to cancel, or to tell of, keeps its lane no longer."""
 
 
 class ResourceSource(Protocol):
@@ -52,31 +58,58 @@ class Releaser:
         self._journal = journal
         self._source = source
         self._lanes = lanes
-        self._lock = threading.Lock()
-        self._busy: dict[str, threading.Lock] = {}
+        self._busy = KeyedLocks()
+        self._turns = KeyedLocks()
+        self._unwanted: dict[str, str] = {}
+        self._late: dict[str, set[str]] = {}
+        self._stopped: dict[str, set[LeaseTask]] = {}
+
+    def turn(self, lease_id: str) -> contextlib.AbstractContextManager[None]:
+        """Held by whoever reads a lease and writes it changed; never while a vendor is asked."""
+        return self._turns.hold(lease_id)
+
+    def unwanted(self, lease_id: str) -> str | None:
+        """Why a lease was released while it was still being granted."""
+        return self._unwanted.get(lease_id)
 
     def release(self, lease_id: str, *, why: str) -> LeaseRecord | None:
         """Give a lease back as far as it can be now; None for one that nobody knows. Twice is no error.
 
-        What cannot be given back stays in the journal with its reason, for :meth:`retry`.
+        What cannot be given back stays in the journal with its reason, for :meth:`retry`. One that is being granted
+        is given back by whoever grants it, as soon as the vendor has answered.
 
         Raises:
             JournalUnavailable: nothing of it is in the journal; try again.
         """
-        with self._one_at_a_time(lease_id):
-            record = self._lanes.get(lease_id) or self._journal.read(lease_id)
-            if record is None or not record.may_hold:
-                return record
-            if record.state.is_live:
-                granted = record.state is LeaseState.GRANTED
-                record = replace(record, state=LeaseState.RELEASING if granted else LeaseState.REFUSED, reason=why)
-                _log.info("lease %s of %s: giving %s back, %s", record.id, _whose(record), record.resources, why)
+        with self._busy.hold(lease_id):
+            with self.turn(lease_id):
+                record = self._lanes.get(lease_id) or self._journal.read(lease_id)
+                if record is None or not record.may_hold:
+                    return record
+                if record.state is LeaseState.GRANTING:
+                    self._unwanted[lease_id] = why
+                    return record
+                if record.state is LeaseState.GRANTED:
+                    record = replace(record, state=LeaseState.RELEASING, reason=why)
+                    _log.info("lease %s of %s: giving %s back, %s", record.id, _whose(record), record.resources, why)
+                record = self._begun(record)
             return self._give_back(record)
 
     def give_back(self, record: LeaseRecord) -> LeaseRecord:
         """Give back what a lease holds that was changed by the caller: one whose grant failed."""
-        with self._one_at_a_time(record.id):
+        with self._busy.hold(record.id):
+            with self.turn(record.id):
+                record = self._begun(record)
             return self._give_back(record)
+
+    def late(self, record: LeaseRecord, resource: str) -> None:
+        """A task was announced of a lease that is given back, or was: cancel it too. The caller holds the turn."""
+        if record.id in self._late:
+            self._late[record.id].add(resource)  # whoever gives it back looks there at the end
+            return
+        record = _opened_again(record, {resource})
+        self._journal.write(record)
+        self._lanes.keep(record)
 
     def retry(self) -> None:
         """Try again what could not be given back and is due."""
@@ -98,30 +131,35 @@ class Releaser:
 
     def hurry(self, resource: str) -> None:
         """Let what is still to be given back of a resource be tried at once: somebody waits for it."""
-        for record in self._lanes.live():
-            for each in record.acquisitions:
-                if each.resource == resource and each.state is AcquisitionState.RELEASE_PENDING and each.next_try:
-                    self._lanes.keep(record.with_acquisition(replace(each, next_try=0.0)))
+        self._lanes.hurry(resource)
 
-    def _one_at_a_time(self, lease_id: str) -> threading.Lock:
-        with self._lock:
-            return self._busy.setdefault(lease_id, threading.Lock())
+    def _begun(self, record: LeaseRecord) -> LeaseRecord:
+        for each in record.acquisitions:
+            if each.state is AcquisitionState.INTENDED:
+                record = record.with_acquisition(replace(each, state=AcquisitionState.RELEASED))
+        self._unwanted.pop(record.id, None)
+        self._late[record.id] = set()
+        self._lanes.keep(record)
+        return record
 
     def _give_back(self, record: LeaseRecord) -> LeaseRecord:
-        never_tried = [each for each in record.acquisitions if each.state is AcquisitionState.INTENDED]
-        for each in never_tried:
-            record = record.with_acquisition(replace(each, state=AcquisitionState.RELEASED))
-        self._lanes.keep(record)
-
         def release(acquisition: Acquisition) -> Acquisition:
             return self._released(record, acquisition)
 
-        record = give_back(self._journal, record, release, failed=_pending)
-        if not record.may_hold:
-            state = LeaseState.RELEASED if record.state is LeaseState.RELEASING else record.state
-            record = replace(record, state=state, ended=time.time())
-            self._journal.write(record)
-        self._lanes.keep(record)
+        late: set[str] = set()
+        try:
+            record = give_back(self._journal, record, release, failed=_pending)
+        finally:
+            with self.turn(record.id):
+                late = self._late.pop(record.id)
+                record = _opened_again(record, late)
+                if not record.may_hold:
+                    state = LeaseState.RELEASED if record.state is LeaseState.RELEASING else record.state
+                    record = replace(record, state=state, ended=record.ended or time.time())
+                    self._stopped.pop(record.id, None)
+                if late or not record.may_hold:
+                    self._journal.write(record)
+                self._lanes.keep(record)
         return record
 
     def _released(self, record: LeaseRecord, acquisition: Acquisition) -> Acquisition:
@@ -131,6 +169,11 @@ class Releaser:
             return replace(acquisition, state=AcquisitionState.RELEASED)
         resource = self._source.make(acquisition.resource, record.holder, acquisition.token, VENDOR_SECONDS)
         if resource is None:
+            if acquisition.token is not None:
+                raise ConfigurationError(
+                    f"{acquisition.resource} was acquired for it, and is configured now so that nothing is acquired "
+                    f"there: put back its access or credential until this is given back"
+                )
             return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
         if acquisition.state is AcquisitionState.DRAINING:
             return self._drained(record, acquisition, resource)
@@ -139,14 +182,15 @@ class Releaser:
     def _cancelled_and_released(
         self, record: LeaseRecord, acquisition: Acquisition, resource: QuantumResource
     ) -> Acquisition:
-        runs_on, problem = self._cancel(record, resource)
+        runs_on, problem = self._cancel(record, resource, acquisition.tries)
         if acquisition.token is not None:
             resource.release(acquisition.token)
         if problem is not None:
             raise problem
         if runs_on:
             reason = f"{resource.name} cannot cancel: {len(runs_on)} of its tasks run until they end"
-            return replace(acquisition, state=AcquisitionState.DRAINING, reason=reason, next_try=time.time() + LOOK_GAP)
+            draining = replace(acquisition, state=AcquisitionState.DRAINING, reason=reason, tries=0)
+            return replace(draining, next_try=time.time() + LOOK_GAP)
         return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
 
     def cancel_tasks(self, record: LeaseRecord) -> None:
@@ -156,7 +200,7 @@ class Releaser:
                 continue
             try:
                 resource = self._source.make(acquisition.resource, record.holder, acquisition.token, VENDOR_SECONDS)
-                problem = self._cancel(record, resource)[1] if resource is not None else None
+                problem = self._cancel(record, resource, 0)[1] if resource is not None else None
             except QRMIError as error:
                 problem = error
             if problem is not None:
@@ -164,32 +208,75 @@ class Releaser:
                     "lease %s: tasks on %s were not cancelled yet: %s", record.id, acquisition.resource, problem
                 )
 
-    def _cancel(self, record: LeaseRecord, resource: QuantumResource) -> tuple[list[str], QRMIError | None]:
-        """Cancel each task; those that cannot be cancelled and run on, and the first problem."""
-        runs_on, problem = [], None
-        for task in self._journal.tasks(record.id):
-            if task.resource != resource.name:
-                continue
+    def _cancel(self, record: LeaseRecord, resource: QuantumResource, tries: int) -> tuple[list[str], QRMIError | None]:
+        """Cancel each task, the last first; those that cannot be cancelled and run on, and the first problem.
+
+        What was cancelled is not tried again. The rest waits for the next try when the vendor is away or time is over.
+        """
+        runs_on: list[str] = []
+        problem: QRMIError | None = None
+        stopped = self._stopped.setdefault(record.id, set())
+        left = [task for task in self._tasks(record, resource) if task not in stopped]
+        end = time.monotonic() + CANCEL_SECONDS
+        while left:
+            if time.monotonic() > end:
+                text = f"{len(left)} of its tasks are still to be cancelled"
+                return runs_on, problem or QRMIError(text, transient=True, resource=resource.name)
+            task = left.pop()
             try:
                 resource.task_stop(task.task_id)
             except TaskNotFound:
-                continue
+                pass
             except UnsupportedFunction:
                 runs_on.append(task.task_id)
+                continue
             except QRMIError as error:
-                problem = problem or error
+                if isinstance(error, VendorUnreachable):
+                    return runs_on, problem or error
+                if not _is_given_up(record, task, error, tries):
+                    problem = problem or error
+                    continue
+            stopped.add(task)
         return runs_on, problem
 
     def _drained(self, record: LeaseRecord, acquisition: Acquisition, resource: QuantumResource) -> Acquisition:
-        for task in self._journal.tasks(record.id):
-            if task.resource == resource.name:
-                try:
-                    ended = resource.task_info(task.task_id).status.is_final
-                except TaskNotFound:
-                    ended = True
-                if not ended:
-                    return replace(acquisition, next_try=time.time() + LOOK_GAP)
+        stopped = self._stopped.setdefault(record.id, set())
+        for task in self._tasks(record, resource):
+            if task in stopped:
+                continue
+            try:
+                ended = resource.task_info(task.task_id).status.is_final
+            except TaskNotFound:
+                ended = True
+            except QRMIError as error:
+                if not _is_given_up(record, task, error, acquisition.tries):
+                    raise
+                ended = True
+            if not ended:
+                return replace(acquisition, tries=0, next_try=time.time() + LOOK_GAP)
+            stopped.add(task)
         return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
+
+    def _tasks(self, record: LeaseRecord, resource: QuantumResource) -> list[LeaseTask]:
+        return [task for task in self._journal.tasks(record.id) if task.resource == resource.name]
+
+
+def _is_given_up(record: LeaseRecord, task: LeaseTask, error: QRMIError, tries: int) -> bool:
+    """Any word is a task's id to who announces it: what the vendor refuses for good must not keep a lane for ever."""
+    if error.transient or tries < TRIES_OF_A_TASK:
+        return False
+    _log.warning("lease %s: the task %r on %s is left alone: %s", record.id, task.task_id, task.resource, error)
+    return True
+
+
+def _opened_again(record: LeaseRecord, resources: set[str]) -> LeaseRecord:
+    """The same with something to be given back of these; lanes that somebody else may have by now it holds no more."""
+    for each in record.acquisitions:
+        if each.resource in resources:
+            lanes = each.lanes if each.state.occupies_lanes else 0
+            again = replace(each, state=AcquisitionState.RELEASE_PENDING, lanes=lanes, tries=0, next_try=0.0)
+            record = record.with_acquisition(again)
+    return record
 
 
 def _answer_lost(acquisition: Acquisition) -> Acquisition:

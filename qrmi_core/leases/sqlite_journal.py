@@ -213,9 +213,20 @@ class SqliteJournal(Journal):
             except sqlite3.Error as error:
                 raise self._unavailable(error) from error
 
-    def add_task(self, lease_id: str, task: LeaseTask) -> None:
+    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> bool:
         row = (lease_id, task.resource, task.task_id)
-        self._do(lambda connection: connection.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?)", row) and None)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            known = "SELECT 1 FROM tasks WHERE lease = ? AND resource = ? AND task_id = ?"
+            if connection.execute(known, row).fetchone():
+                return True
+            (count,) = connection.execute("SELECT count(*) FROM tasks WHERE lease = ?", row[:1]).fetchone()
+            if count >= most:
+                return False
+            connection.execute("INSERT INTO tasks VALUES (?, ?, ?)", row)
+            return True
+
+        return bool(self._do(work))
 
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         query = "SELECT resource, task_id FROM tasks WHERE lease = ? ORDER BY rowid"

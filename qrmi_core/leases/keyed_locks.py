@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lock for each lease that somebody works on, and none for all the others that there ever were."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+__all__ = ["KeyedLocks"]
+
+
+class KeyedLocks:
+    """Locks by key, made when the first asks for one and forgotten when the last lets go of it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[threading.Lock, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @contextlib.contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Hold the lock of a key, alone."""
+        with self._lock:
+            lock, users = self._known.get(key) or (threading.Lock(), 0)
+            self._known[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, users = self._known.pop(key)
+                if users > 1:
+                    self._known[key] = (lock, users - 1)

@@ -135,6 +135,7 @@ class IBMQuantumComputeService(VendorResource):
             },
             self.values.get(f"{self.prefix}_SESSION_ID") or self.context.acquisition_token or None,
             advice=f"Where the account's plan has no sessions, set {variable} of {self.name} to none",
+            leased=self.context.lease is not None,
         )
 
     def status(self) -> ResourceStatus:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from qrmi_core.drivers.vendor import expect, expect_object
-from qrmi_core.errors import QRMIError, VendorError
+from qrmi_core.errors import QRMIError, ResourceUnavailable, VendorError
 from qrmi_core.http import HttpClient
 from qrmi_core.locks import ForkSafeLock
 from qrmi_core.submission import Undecided, submit_once
@@ -36,7 +36,14 @@ class Sessions:
     """
 
     def __init__(
-        self, api: HttpClient, resource: str, request: Mapping[str, Any], known: str | None, *, advice: str
+        self,
+        api: HttpClient,
+        resource: str,
+        request: Mapping[str, Any],
+        known: str | None,
+        *,
+        advice: str,
+        leased: bool = False,
     ) -> None:
         """Nothing is sent yet.
 
@@ -46,12 +53,14 @@ class Sessions:
             request: what a new session is asked for with: device, mode and ``max_ttl``.
             known: a session that was opened before, by this job's acquisition.
             advice: what to do where a session is refused.
+            leased: the session that is known is of a lease, which ends with it.
         """
         self.known = known
         self._api = api
         self._resource = resource
         self._request = request
         self._advice = advice
+        self._of_lease = known if leased else None
         self._lock = ForkSafeLock()
         self._opened: dict[str, None] = {}
 
@@ -70,7 +79,17 @@ class Sessions:
             return self.known
 
     def replaced(self, session: str) -> str:
-        """A session instead of one that takes no jobs any more; threads that meet it at once open one together."""
+        """A session instead of one that takes no jobs any more; threads that meet it at once open one together.
+
+        Raises:
+            ResourceUnavailable: it was the session of a lease, and was ended before its time: so was the lease.
+        """
+        if session == self._of_lease and self._was_ended(session):
+            raise ResourceUnavailable(
+                f"{self._resource} is not this job's any more: the session of its lease was ended, because the job is "
+                f"over for Slurm, or because somebody took the QPU back; submit the job again",
+                resource=self._resource,
+            )
         with self._lock:
             if self.known in {session, None}:
                 self.known = self._open()
@@ -87,6 +106,19 @@ class Sessions:
         left, most = document.get("active_ttl"), document.get("max_ttl")
         ends_soon = left is not None and most is not None and left <= most * SHARE_LEFT
         return document.get("state") != "closed" and document.get("accepting_jobs") is not False and not ends_soon
+
+    def _was_ended(self, session: str) -> bool:
+        """Whether somebody closed a session that could have gone on."""
+        try:
+            document = self._document(session)
+        except VendorError as error:
+            if error.http_status == 404:
+                return False
+            raise
+        most, used = document.get("max_ttl"), document.get("elapsed_time")
+        if not isinstance(most, int | float) or not isinstance(used, int | float):
+            return False
+        return document.get("state") == "closed" and used < most * (1.0 - SHARE_LEFT) - PAUSE
 
     def end(self, acquired: str) -> None:
         """End the session of an acquisition, or the one that is known, and all that were opened here.

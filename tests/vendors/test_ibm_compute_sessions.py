@@ -12,7 +12,7 @@ import pytest
 from ibm_compute_case import CASE
 from vendor_site import Clock, Site
 
-from qrmi_core import JobContext, QuantumResource, TaskCancelled, TaskStatus, VendorError
+from qrmi_core import JobContext, QuantumResource, ResourceUnavailable, TaskCancelled, TaskStatus, VendorError
 from qrmi_core.drivers import ibm_sessions
 
 TEN_MINUTES = JobContext(timeout_seconds=600)
@@ -161,6 +161,31 @@ def test_a_task_opens_a_session_instead_of_one_that_has_ended(site: Site, how: s
     CASE.verify(task.result(timeout=60).data, 9)
     assert resource.metadata()["session_id"] == session_of(site, task.id) != session
     assert (opened(site), site.emulator.device.runs) == (before + 1, runs + 1)
+
+
+def test_a_job_whose_lease_was_given_back_opens_no_session_of_its_own(site: Site) -> None:
+    """Nobody would close it: the gateway does not know of it."""
+    of_lease = qpu(site).acquire()
+    leased = qpu(site, JobContext(of_lease, 600, lease="0" * 32))
+    leased.submit(CASE.payload(1)).result(timeout=60)
+    qpu(site).release(of_lease)
+    before = opened(site)
+    for _ in range(2):
+        with pytest.raises(ResourceUnavailable, match="not this job's any more: the session of its lease was ended"):
+            leased.submit(CASE.payload(2))
+    assert opened(site) == before
+
+
+def test_a_job_that_is_longer_than_a_session_may_be_goes_on_in_another(site: Site) -> None:
+    of_lease = qpu(site, QRMI_IBM_QCS_SESSION_MAX_TTL="2").acquire()
+    leased = qpu(site, JobContext(of_lease, 600, lease="0" * 32))
+    first = leased.submit(CASE.payload(1))
+    first.result(timeout=60)
+    at_the_server(site, of_lease).activated -= 2
+    second = leased.submit(CASE.payload(2))
+    assert session_of(site, second.id) != of_lease
+    second.result(timeout=60)
+    leased.release(of_lease)
 
 
 def test_what_is_refused_for_itself_opens_no_session(site: Site) -> None:

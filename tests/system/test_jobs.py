@@ -82,7 +82,7 @@ PLAIN = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("way", "qpu"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, cast
+from urllib.parse import quote
 
 from qrmi_core import polling
 from qrmi_core.converters import converter
@@ -144,7 +145,7 @@ class PasqalCloud(VendorResource, BatchResource):
     def task_stop(self, task_id: str) -> None:
         with about_task(self.name, task_id):
             try:
-                self._api.change("PATCH", f"/v2/batches/{task_id}/cancel")
+                self._api.change("PATCH", f"/v2/batches/{_segment(task_id)}/cancel")
             except VendorError as error:
                 if error.http_status not in REFUSALS or not self.task_info(task_id).status.is_final:
                     raise
@@ -207,7 +208,7 @@ class PasqalCloud(VendorResource, BatchResource):
         known = self._known.of(batch_id)
         if not known.closed:
             with about_task(self.name, batch_id):
-                batch = self._object(self._api.get_json(f"/v2/batches/{batch_id}"), "a batch")
+                batch = self._object(self._api.get_json(f"/v2/batches/{_segment(batch_id)}"), "a batch")
             known.learn(batch.get("jobs_count"))
             known.closed = not expect(batch, "open", resource=self.name, what="a batch")
         return not known.closed
@@ -248,7 +249,7 @@ class PasqalCloud(VendorResource, BatchResource):
         known = self._known.of(batch_id)
         with about_task(self.name, batch_id):
             try:
-                answer = self._api.change("PATCH", f"/v2/batches/{batch_id}/complete", json_only=True)
+                answer = self._api.change("PATCH", f"/v2/batches/{_segment(batch_id)}/complete", json_only=True)
                 known.learn(self._object(answer.json(), "a batch").get("jobs_count"))
             except VendorError as error:
                 if error.http_status not in REFUSALS or self.batch_is_open(batch_id):
@@ -260,7 +261,7 @@ class PasqalCloud(VendorResource, BatchResource):
             return
         with about_task(self.name, batch_id):
             try:
-                self._api.change("PATCH", f"/v2/batches/{batch_id}/cancel/jobs", query={"id": list(job_ids)})
+                self._api.change("PATCH", f"/v2/batches/{_segment(batch_id)}/cancel/jobs", query={"id": list(job_ids)})
             except VendorError as error:
                 states = {info.id: info.status for info in self.batch_jobs(batch_id)}
                 if error.http_status not in REFUSALS or not all(
@@ -281,7 +282,7 @@ class PasqalCloud(VendorResource, BatchResource):
         with known.fetching:
             if job_id not in known.results:
                 with about_task(self.name, batch_id):
-                    answer = self._api.get_json(f"/v1/batches/{batch_id}/full_results")
+                    answer = self._api.get_json(f"/v1/batches/{_segment(batch_id)}/full_results")
                 found = self._object(answer, "the map of a batch's results")
                 known.results = {job: found[job] for job in found if job not in known.handed_out or job == job_id}
             result = known.results.pop(job_id, None)
@@ -300,7 +301,7 @@ class PasqalCloud(VendorResource, BatchResource):
         known = self._known.of(batch_id)
         with about_task(self.name, batch_id):
             if known.sequence is None:
-                batch = self._data(self._api.get_json(f"/v2/batches/{batch_id}"))
+                batch = self._data(self._api.get_json(f"/v2/batches/{_segment(batch_id)}"))
                 known.sequence = str(expect(batch, "sequence_builder", resource=self.name, what="a batch")).encode()
             if job_id not in known.variables:
                 self.batch_jobs(batch_id)
@@ -362,7 +363,7 @@ class PasqalCloud(VendorResource, BatchResource):
             return found is not None
 
         try:
-            self._submitted(f"/v2/batches/{batch_id}/jobs", bodies)
+            self._submitted(f"/v2/batches/{_segment(batch_id)}/jobs", bodies)
         except VendorError as error:
             if error.http_status in REFUSALS and not self.batch_is_open(batch_id):
                 raise InputError(
@@ -409,7 +410,7 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def _status_word(self, batch_id: str) -> str:
         with about_task(self.name, batch_id):
-            told = self._object(self._api.get_json(f"/v1/batches/{batch_id}/status"), "the status of a batch")
+            told = self._object(self._api.get_json(f"/v1/batches/{_segment(batch_id)}/status"), "the status of a batch")
         if counts := told.get("jobs_count_per_status"):
             numbers = expect_object(counts, resource=self.name, what="the counts of a batch's jobs").values()
             self._known.of(batch_id).learn(sum(number for number in numbers if isinstance(number, int)))
@@ -498,3 +499,8 @@ def _told(response: Response) -> Told:
     described = data.get("description") if isinstance(data, dict) else None
     code = body.get("code")
     return Told(described or body.get("message"), None if code is None else str(code))
+
+
+def _segment(text: str) -> str:
+    """An id as one segment of a path: it may be anybody's word."""
+    return quote(text, safe="")

@@ -27,6 +27,7 @@ LARGEST_NUMBER = 2**53
 LONGEST_TEXT = 1000
 _LEASE = re.compile(r"[0-9a-f]{32}")
 _NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+_TASK = re.compile(r"[A-Za-z0-9_~=+-][A-Za-z0-9_.:,~=+-]{0,999}")
 _JOB = re.compile(r"[1-9][0-9]{0,9}")
 
 Body = Mapping[str, Any]
@@ -140,7 +141,7 @@ class Admin:
         return answer({})
 
     async def _add_task(self, request: web.Request, caller: Caller, body: Body) -> web.Response:
-        lease_id, resource, task = request.match_info["lease"], _text(body, "resource"), _text(body, "task")
+        lease_id, resource, task = request.match_info["lease"], _text(body, "resource"), _task(body)
         record = await self._gateway.lease(lease_id) if _LEASE.fullmatch(lease_id) else None
         await self._must(record is not None and record.holder is not None and record.holder.uid == caller.uid)
         await self._gateway.within("journal", self._gateway.keeper.add_task, lease_id, resource, task)
@@ -243,6 +244,14 @@ def _text(body: Body, key: str) -> str:
     if not isinstance(value, str) or not value or len(value) > LONGEST_TEXT or not value.isprintable():
         raise InputError(f"{key}: a text of at most {LONGEST_TEXT} characters in one line was expected")
     return value
+
+
+def _task(body: Body) -> str:
+    """The gateway names it to a vendor, in whose eyes it is the site: so it is a word, and no path."""
+    task = _text(body, "task")
+    if not _TASK.fullmatch(task):
+        raise InputError("task: the id that the vendor gave was expected")
+    return task
 
 
 def _node(body: Body) -> str:

@@ -13,7 +13,7 @@ import os
 import pwd
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Literal, TypeAlias
 
@@ -46,8 +46,8 @@ class JobVariables:
     there the user may not choose.
     """
 
-    environment: Mapping[str, str]
-    defaults: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
+    defaults: Mapping[str, str] = field(repr=False)
     absent: tuple[str, ...]
 
 

@@ -302,7 +302,7 @@ class Gateway:
     async def release(self, lease_id: str, why: str) -> LeaseRecord | None:
         """Give a lease back as far as it can be now, and once at a time."""
         if lease_id in self._releasing:
-            return self.keeper.get(lease_id)
+            return await self.lease(lease_id)
         self._releasing.add(lease_id)
         try:
             return await self.within("release", functools.partial(self.keeper.release, lease_id, why=why))

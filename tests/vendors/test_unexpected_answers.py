@@ -58,6 +58,22 @@ def pasqal(url: str) -> Any:
     return made("pasqal-cloud", block)
 
 
+def test_the_id_of_a_batch_leads_nowhere_else() -> None:
+    paths: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        paths.append(request.raw_path)
+        return web.Response(status=404)
+
+    with Server([web.route("*", "/{path:.*}", answer)]) as server:
+        resource = pasqal(server.url)
+        for call in reads(resource, "../../v1/users/me?x=#", "task_stop", "task_info", "batch_close", "batch_is_open"):
+            with pytest.raises(QRMIError):
+                call()
+    assert paths
+    assert all("batches/..%2F..%2Fv1%2Fusers%2Fme%3Fx%3D%23" in path or "?batch_id=" in path for path in paths), paths
+
+
 def made(kind: str, block: dict[str, str], context: JobContext | None = None) -> Any:
     return driver(kind).from_environment("qpu", {**QUICK, **block}, context or JobContext())
 

@@ -145,6 +145,12 @@ def test_the_clients_errors_say_what_is_wrong(gateway: Case, daemons: Munged) ->
     assert refused.value.transient
     with pytest.raises(VendorError, match="task: a text of at most 1000 characters in one line"):
         client.add_task("0a" * 16, "Fez", "")
+    for path in ("../sessions/12", "12/cancel?x=", "..", "12#"):
+        with pytest.raises(VendorError, match="task: the id that the vendor gave was expected"):
+            client.add_task("0a" * 16, "Fez", path)
+    for word in ("cq1x-7.b_2", "12-13~eJw=+", "urn:12,3", "5f8e0c1a-0000-4000-8000-000000000000"):
+        with pytest.raises(AuthenticationFailed, match="may not do that"):
+            client.add_task("0a" * 16, "Fez", word)
     with pytest.raises(AuthenticationFailed, match="the gateway refuses: this user and host may not do that"):
         AdminClient(gateway.client(socket=daemons.other)).leases(everybody=True)
 

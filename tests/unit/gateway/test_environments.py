@@ -51,6 +51,7 @@ def test_direct_access_hands_over_the_block_and_the_acquisition() -> None:
     session = Acquisition("Fez", AcquisitionState.ACQUIRED, "session-1")
     variables = made(IBM, AER).of_lease(lease(session, Acquisition("aer"), ends=time.time() + 600))
     assert variables.defaults["Fez_QRMI_IBM_QCS_IAM_APIKEY"] == "key"
+    assert "'key'" not in repr(variables)
     told = {**variables.environment, **variables.defaults}
     assert {key: value for key, value in told.items() if not key.startswith("Fez_QRMI_IBM")} == {
         "QRMI_JOB_QPU_RESOURCES": "Fez,aer",

@@ -7,6 +7,7 @@ users, with Debian's users ``slurm`` and ``munge`` for its daemons; any other us
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import random
@@ -32,6 +33,7 @@ PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "gcc"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PORTS = range(20000, 32000)
 UP_SECONDS = 30.0
+STATES = ("PENDING", "RUNNING", "SUSPENDED")
 
 
 def missing_programs() -> list[str]:
@@ -167,9 +169,9 @@ class Cluster:
         """End the jobs and everything that was started, here or by another process; the files stay."""
         daemons = self.daemons
         if daemons["slurmctld"].pid() is not None:
-            states = "--state=PENDING,RUNNING,SUSPENDED"
-            self.run(["scancel", "--signal=KILL", "--full", states], timeout=5, check=False)
-            self.run(["scancel", states], timeout=5, check=False)
+            for how in (["--signal=KILL", "--full", "--state=RUNNING"], *([f"--state={each}"] for each in STATES)):
+                with contextlib.suppress(QRMIError):
+                    self.run(["scancel", *how], timeout=5, check=False)
         for service in reversed(self.services):
             service.stop(self.places.run)
         for group in ("slurmd", "slurmctld", "munged"):

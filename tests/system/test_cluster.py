@@ -72,6 +72,16 @@ def test_it_is_ended_by_another_process_services_included(place: Path) -> None:
     assert not (place / "c").exists()
 
 
+def test_jobs_end_with_it(place: Path) -> None:
+    with Cluster(place / "c", nodes=1, prolog=False, options=QUICK) as cluster:
+        file = cluster.places.work / "pid"
+        Jobs(cluster, USERS[0] if by_root() else None).submit(script=f"trap '' TERM; echo $$ > {file}; sleep 300")
+        assert polling.wait_until(lambda: file.exists() and file.read_text().strip().isdigit(), timeout=20)
+        script = Path(f"/proc/{file.read_text().strip()}")
+        assert script.exists()
+    assert polling.wait_until(lambda: not script.exists(), timeout=10)
+
+
 def test_single_daemons_end_and_come_back(place: Path) -> None:
     with Cluster(place / "c", nodes=1, prolog=False, options=QUICK) as cluster:
         job = Jobs(cluster, USERS[0] if by_root() else None).submit("--hold")

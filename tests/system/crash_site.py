@@ -114,6 +114,10 @@ class CrashSite:
         spool = self.cluster.places.work / f"home-{self.jobs.user}" / "qrmi" / "announcements"
         shutil.rmtree(spool, ignore_errors=True)
 
+    def cancel_all(self) -> None:
+        for state in ("PENDING", "RUNNING"):
+            self.cluster.run(["scancel", f"--state={state}"], timeout=20, check=False)
+
     def said(self, job: int) -> str:
         with contextlib.suppress(FileNotFoundError):
             return self.jobs.output(job)
@@ -235,8 +239,12 @@ class CrashSite:
         if not other_jobs:
             assert all(status.is_final for status in self.tasks().values()), self.tasks()
             assert all_idle(self.cluster), self.cluster.run(["sinfo", "-N", "-l"]).stdout
-            assert [file.name for node in self.cluster.nodes for file in node.state.iterdir()] == [*stale]
+            # The epilog of a node that was away runs when it is back.
+            assert polling.wait_until(lambda: self._state_files() == [*stale], timeout=20), self._state_files()
         return found
+
+    def _state_files(self) -> list[str]:
+        return [file.name for node in self.cluster.nodes for file in node.state.iterdir()]
 
     def _nothing_held(self, lost: bool, others: int) -> bool:
         try:

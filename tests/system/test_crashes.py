@@ -38,7 +38,7 @@ def site(running: CrashSite) -> Iterator[CrashSite]:
     running.cluster.start_daemons()
     if not running.gateway_lives():
         running.start_gateway()
-    running.cluster.run(["scancel", "--state=PENDING,RUNNING"], timeout=20, check=False)
+    running.cancel_all()
     assert polling.wait_until(lambda: not running.leases(), timeout=30)
 
 
@@ -100,6 +100,7 @@ def test_a_script_that_kills_itself(site: CrashSite, record_property: Tell) -> N
     assert site.state(job)["JobState"] == "FAILED"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_the_time_limit(site: CrashSite, record_property: Tell) -> None:
     job = begun(site, "--time=1")
@@ -121,6 +122,7 @@ def restarted(told: object) -> bool:
     return isinstance(told, dict) and told.get("Restarts") == "1"
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.slow  # slurmctld pings nodes after a minute and more
 @pytest.mark.parametrize("how", ["scancel", "ping"])
 def test_the_jobs_slurmstepd_is_killed(site: CrashSite, record_property: Tell, how: str) -> None:
@@ -166,6 +168,7 @@ def test_slurmd_is_killed_and_back_at_once(site: CrashSite, record_property: Tel
     site.given_back(job, record_property, "kill -9 slurmd, back at once, then scancel")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_slurmd_is_dead_for_good(site: CrashSite, record_property: Tell) -> None:
     job = begun(site, "-w", "n1", "--no-requeue")
@@ -185,7 +188,9 @@ def test_slurmd_is_dead_for_good(site: CrashSite, record_property: Tell) -> None
 def test_slurmctld_is_killed_and_the_job_ends_meanwhile(site: CrashSite, record_property: Tell) -> None:
     pids = site.cluster.places.work / "without-slurmctld"
     job = begun(site, before=f"echo $$ > {pids}")
-    assert is_saved(site.cluster, time.time())
+    since = time.time()
+    site.cluster.run(["scontrol", "update", f"JobId={job}", "Comment=written down from here on"], timeout=20)
+    assert is_saved(site.cluster, since)
     site.kill_daemon("slurmctld")
     kill(own_process(pids))
     site.start_daemon("slurmctld")
@@ -193,6 +198,7 @@ def test_slurmctld_is_killed_and_the_job_ends_meanwhile(site: CrashSite, record_
     assert site.state(job)["JobState"] == "FAILED"
 
 
+@pytest.mark.timeout(240)
 def test_a_lost_job_whose_id_is_given_again(site: CrashSite, record_property: Tell) -> None:
     """slurmctld forgets a job that it has not written down, and gives the next one the same id."""
     saved, before = site.cluster.places.controller, site.cluster.places.directory / "controller-before"
@@ -241,6 +247,7 @@ def test_wardens_lane_is_held_until_the_task_has_ended(site: CrashSite, record_p
     site.given_back(job, record_property, "Warden without cancel: from the end of the last task")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_a_vendor_that_is_down_at_acquire(site: CrashSite, record_property: Tell) -> None:
     from qrmi_core.gateway.faults import FaultRates

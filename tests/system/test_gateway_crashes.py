@@ -48,7 +48,7 @@ def site(running: CrashSite) -> Iterator[CrashSite]:
     yield running
     if not running.gateway_lives():
         running.start_gateway()
-    running.cluster.run(["scancel", "--state=PENDING,RUNNING"], timeout=20, check=False)
+    running.cancel_all()
     assert polling.wait_until(lambda: not running.held(), timeout=30)
 
 
@@ -185,6 +185,7 @@ def small_disk() -> Iterator[CrashSite]:
         yield stack.enter_context(crash_site(prepare, gateway={"grant_wait": 3}, nodes={"holdoff": 2}))
 
 
+@pytest.mark.timeout(240)
 def test_the_disk_is_full(small_disk: CrashSite, record_property: Tell) -> None:
     site = small_disk
     state = site.running.site.state_dir

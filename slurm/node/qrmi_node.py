@@ -37,6 +37,7 @@ CONNECT_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 5.0, 0.05, 2.0
 CREDENTIALS_OF_SLURM, EPILOG_SECONDS, LONGEST_HOLDOFF = 120, 6, 600
 PROTOCOL, LARGEST_ANSWER = 1, 1 << 20
 CREDENTIAL_SECONDS, MUNGE_TTL, MUNGE_SOCKET = 60, 4, 8
+VARIABLE = re.compile("([A-Za-z_][A-Za-z0-9_]*_)?QRMI_[A-Za-z0-9_]+|[A-Za-z_][A-Za-z0-9_]*_PASQAL_CONFIG_ROOT")
 
 
 class NodeProblem(Exception):
@@ -281,8 +282,9 @@ class State:
             *((item, *pair) for item, variables in given.items() for pair in variables.items()),
             *(("unset", name, None) for name in absent),
         ]:
-            if not isinstance(name, str) or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-                raise NodeProblem("the gateway sent a variable without a proper name")
+            # Whoever answers in the gateway's place must not write LD_PRELOAD of other users' jobs.
+            if not isinstance(name, str) or not VARIABLE.fullmatch(name):
+                raise NodeProblem("the gateway sent a variable whose name is not [NAME_]QRMI_...")
             if item != "unset" and (not isinstance(value, str) or re.search("[\n\0\ud800-\udfff]", value)):
                 raise NodeProblem(f"the gateway sent {name} with a value that no state file can hold")
             lines.append(f"{item} {name}" if value is None else f"{item} {name}={value}")

@@ -214,11 +214,16 @@ def test_garbage_is_no_answer(node: Node, answer: bytes) -> None:
 
 
 UNFIT = [
-    {"environment": {"A": "1\nset LD_PRELOAD=/tmp/x"}}, {"environment": {"A": "1\0"}}, {"environment": {"A": "\ud800"}},
-    {"environment": {"A": 1}}, {"environment": {"A": None}}, {"environment": {"A=B": "1"}},
-    {"environment": {"": "1"}}, {"environment": {"A\nset B": "1"}}, {"environment": {"A B": "1"}}, {"environment": []},
-    {"defaults": {"A": "1\nset B=1"}}, {"defaults": {"A B": "1"}}, {"defaults": []}, {"defaults": {"A": None}},
-    {"absent": ["A\nset B=1"]}, {"absent": [1]}, {"absent": {"A": "1"}}, {"absent": [""]}, {"absent": ["A=1"]},
+    {"environment": {"LD_PRELOAD": "/tmp/x"}}, {"defaults": {"PATH": "/tmp"}}, {"absent": ["HOME"]},
+    {"environment": {"QRMI_A": "1\nset LD_PRELOAD=/tmp/x"}}, {"environment": {"QRMI_A": "1\0"}},
+    {"environment": {"QRMI_A": "\ud800"}},
+    {"environment": {"QRMI_A": 1}}, {"environment": {"QRMI_A": None}}, {"environment": {"QRMI_A=B": "1"}},
+    {"environment": {"": "1"}}, {"environment": {"QRMI_A\nset B": "1"}}, {"environment": {"QRMI_A B": "1"}},
+    {"environment": []},
+    {"defaults": {"QRMI_A": "1\nset B=1"}}, {"defaults": {"QRMI_A B": "1"}}, {"defaults": []},
+    {"defaults": {"QRMI_A": None}},
+    {"absent": ["QRMI_A\nset B=1"]}, {"absent": [1]}, {"absent": {"QRMI_A": "1"}}, {"absent": [""]},
+    {"absent": ["QRMI_A=1"]},
     {"uid": 0}, {"uid": True}, {"uid": "1000"}, {"uid": None}, {"lease": ""}, {"lease": "0" * 33},
     {"lease": "../../etc/passwd"}, {"lease": f"{LEASE}\nset A=B"}, {"lease": None},
 ]  # fmt: skip
@@ -228,7 +233,7 @@ UNFIT = [
 def test_what_no_state_file_can_hold_is_a_refusal(
     node: Node, serve: Callable[..., Gateway], change: dict[str, Any]
 ) -> None:
-    serve((200, {"lease": LEASE, "uid": 1000, "environment": {"TOKEN": "s3cret"}, **change}))
+    serve((200, {"lease": LEASE, "uid": 1000, "environment": {"QRMI_TOKEN": "s3cret"}, **change}))
     done = node.run("qrmi-prolog", QPU_JOB)
     assert (done.code, "s3cret" in done.log, "Traceback" in done.log) == (0, False, False)
     head, uid, reason = node.state()
@@ -237,14 +242,15 @@ def test_what_no_state_file_can_hold_is_a_refusal(
 
 
 def test_defaults_and_what_is_taken_away_have_lines_of_their_own(node: Node, serve: Callable[..., Gateway]) -> None:
-    answer = {"lease": LEASE, "uid": 1000, "environment": {"A": "1"}, "defaults": {"KEY": "s3cret"}, "absent": ["URL"]}
+    answer = {"lease": LEASE, "uid": 1000, "environment": {"QRMI_A": "1"}, "defaults": {"a_QRMI_KEY": "s3cret"}}
+    answer["absent"] = ["a_QRMI_URL"]
     serve((200, answer))
     assert node.run("qrmi-prolog", QPU_JOB).code == 0
-    assert node.state()[3:] == ["set A=1", "default KEY=s3cret", "unset URL"]
+    assert node.state()[3:] == ["set QRMI_A=1", "default a_QRMI_KEY=s3cret", "unset a_QRMI_URL"]
 
 
 def test_a_large_environment_fits(node: Node, serve: Callable[..., Gateway]) -> None:
-    serve(granted(**{f"VARIABLE_{number}": "v" * 10_000 for number in range(90)}))
+    serve(granted(**{f"QRMI_VARIABLE_{number}": "v" * 10_000 for number in range(90)}))
     assert node.run("qrmi-prolog", QPU_JOB).code == 0
     assert len(node.state()) == 93
 

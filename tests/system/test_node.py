@@ -38,7 +38,7 @@ class SomeGateway(Gateway):
             return 200, {}
         self.hold.wait(20)
         asked = seen.body["job_id"], seen.body["node"]
-        return self.refusals.pop(asked, None) or granted(self.uid, GRANTED_TO=str(asked[0]))
+        return self.refusals.pop(asked, None) or granted(self.uid, QRMI_GRANTED_TO=str(asked[0]))
 
     def refuse(self, job: int, *nodes: str) -> None:
         for_now = refused("the vendor is away", transient=True, requeue={"id": str(job), "delay": DELAY})
@@ -74,7 +74,7 @@ def gateway(cluster: Cluster, jobs: Jobs, port: int) -> Iterator[SomeGateway]:
 
 
 def test_a_job_has_what_was_granted_and_gives_it_back(cluster: Cluster, jobs: Jobs, gateway: SomeGateway) -> None:
-    job = jobs.submit("--qpu=aer_fez", script="echo granted to $GRANTED_TO")
+    job = jobs.submit("--qpu=aer_fez", script="echo granted to $QRMI_GRANTED_TO")
     assert jobs.ended(job)["JobState"] == "COMPLETED"
     assert jobs.output(job) == f"granted to {job}\n"
     assert polling.wait_until(lambda: len(gateway.seen) == 3, timeout=20), gateway.seen
@@ -91,7 +91,7 @@ def test_a_job_without_a_qpu_asks_nothing(jobs: Jobs, gateway: SomeGateway) -> N
 
 def test_a_batch_job_that_is_refused_for_now_runs_later(cluster: Cluster, jobs: Jobs, gateway: SomeGateway) -> None:
     gateway.refuse(next_job(cluster))
-    job = jobs.submit("--qpu=aer_fez", "-N2", script="echo granted to $GRANTED_TO")
+    job = jobs.submit("--qpu=aer_fez", "-N2", script="echo granted to $QRMI_GRANTED_TO")
     ended = jobs.ended(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1")
     assert jobs.output(job) == f"granted to {job}\n"
@@ -102,7 +102,7 @@ def test_of_an_array_only_the_refused_task_moves(cluster: Cluster, jobs: Jobs, g
     # The last task to start has the raw id of the whole array.
     first = next_job(cluster)
     gateway.refuse(first)
-    job = jobs.submit("--qpu=aer_fez", "--array=0-2", script="echo granted to $GRANTED_TO")
+    job = jobs.submit("--qpu=aer_fez", "--array=0-2", script="echo granted to $QRMI_GRANTED_TO")
     assert job == first
     ended = [jobs.ended(f"{job}_{task}") for task in range(3)]
     assert [each["JobState"] for each in ended] == ["COMPLETED"] * 3
@@ -119,7 +119,7 @@ def test_every_task_of_a_refused_array_gets_its_prolog_again(
     first = next_job(cluster)
     for job in range(first, first + 4):
         gateway.refuse(job)
-    assert jobs.submit("--qpu=aer_fez", "--array=0-2", "-w", "n1", script="echo granted to $GRANTED_TO") == first
+    assert jobs.submit("--qpu=aer_fez", "--array=0-2", "-w", "n1", script="echo granted to $QRMI_GRANTED_TO") == first
     ended = [jobs.ended(f"{first}_{task}") for task in range(3)]
     assert [(each["JobState"], each["Restarts"]) for each in ended] == [("COMPLETED", "1")] * 3
     assert all_idle(cluster)
@@ -154,7 +154,7 @@ def test_who_cannot_be_put_back_is_told_why(cluster: Cluster, jobs: Jobs, gatewa
 
 
 def test_without_a_gateway_jobs_wait_in_the_queue(cluster: Cluster, jobs: Jobs, port: int) -> None:
-    job = jobs.submit("--qpu=aer_fez", script="echo granted to $GRANTED_TO")
+    job = jobs.submit("--qpu=aer_fez", script="echo granted to $QRMI_GRANTED_TO")
     assert polling.wait_until(lambda: show(cluster, job)["Restarts"] == "1", timeout=40)
     running = SomeGateway(str(cluster.places.socket("head")), jobs.uid, port)
     with running.serving():

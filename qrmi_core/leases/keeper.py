@@ -139,7 +139,7 @@ class LeaseKeeper:
             try:
                 return self._granted(self._reserved(record, deadline), holder, deadline)
             except LeaseRefused as refusal:
-                left = deadline - time.monotonic()
+                left = deadline - time.monotonic() - SHORTEST_VENDOR_SECONDS
                 if not refusal.transient or left <= 0:
                     _log.warning("%s gets no lease of %s: %s", holder.key, record.resources, refusal)
                     raise

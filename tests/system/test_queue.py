@@ -73,7 +73,7 @@ def site_of(lanes: Mapping[str, int], *, clocks: Mapping[str, Clock] | None = No
             {"name": name, "type": IBM, "lanes": lanes[name], "environment": dict(vendor.environment)}
             for name, vendor in vendors.items()
         ]
-        gateway, nodes = {**SHORT, **more.pop("gateway", {})}, {"patience": 8, "holdoff": 3}
+        gateway, nodes = {**SHORT, **more.pop("gateway", {})}, {"patience": 12, "holdoff": 3}
         site = stack.enter_context(start_site(resources, vendors, gateway=gateway, nodes=nodes, **more))
         yield site
 

@@ -27,7 +27,7 @@ from qrmi_core.gateway.settings import GatewaySettings, load_gateway_settings
 from qrmi_core.gateway.site_view import SlurmSide
 from qrmi_core.gateway.vendor_view import VendorView
 from qrmi_core.gateway.vendor_watch import MembersInService, VendorWatch
-from qrmi_core.leases import Holder, JobKey, LeaseRecord
+from qrmi_core.leases import Holder, JobKey, JournalUnavailable, LeaseRecord
 from qrmi_core.leases.keeper import JOB_OVER, TIME_OVER, LeaseKeeper
 from qrmi_core.leases.sqlite_journal import SqliteJournal
 from qrmi_core.resource import JobContext, QuantumResource
@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
 RETRY_GAP = 1.0
+RECOVERY_GAP = 2.0
 PROBE_GAP = 2.0
 PRUNE_GAP = 3600.0
 WATCH_GAP = 15.0
@@ -127,7 +128,13 @@ class Gateway:
 
     async def start(self) -> None:
         """Take up what the last process left, and begin to look after it; what is asked meanwhile waits for it."""
-        await self.within("journal", self.keeper.recover)
+        while True:
+            try:
+                await self.within("journal", self.keeper.recover)
+                break
+            except JournalUnavailable as error:
+                _log.error("nothing is granted until the journal can be taken up: %s", error)
+                await polling.pause_async(RECOVERY_GAP)
         self._ready.set()
         self._spawn(self._every(self.settings.poll_slurm, self.look))
         self._spawn(self._every(RETRY_GAP, self._retry))

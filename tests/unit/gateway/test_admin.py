@@ -17,11 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from munge_daemon import Munged
 
-from qrmi_core import ConfigurationError
+from qrmi_core import ConfigurationError, polling
 from qrmi_core.admin_client import AdminClient, GatewayUnreachable
 from qrmi_core.client_settings import ClientSettings
 from qrmi_core.errors import AuthenticationFailed, LeaseRefused, ResourceNotFound, VendorError
-from qrmi_core.leases.journal import JournalUnavailable
+from qrmi_core.gateway import service
+from qrmi_core.leases.journal import JournalUnavailable, LeaseTask
+from qrmi_core.leases.keeper import LeaseKeeper
 
 ROUTES = [
     ("POST", "/v1/leases"),
@@ -300,6 +302,26 @@ def test_two_gateways_do_not_share_a_journal(gateway: Case, daemons: Munged, tmp
     second.write(RESOURCES)
     with pytest.raises(JournalUnavailable, match="another gateway runs with it"), second.running():
         pass
+
+
+def test_a_journal_that_cannot_be_taken_up_yet_is_tried_again(
+    daemons: Munged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(tmp_path, daemons.socket)
+    recover, tries = LeaseKeeper.recover, []
+
+    def on_a_full_disk(keeper: LeaseKeeper) -> None:
+        tries.append(1)
+        keeper._journal._writer.execute(f"PRAGMA query_only = {'ON' if len(tries) == 1 else 'OFF'}")
+        if len(tries) == 1:
+            keeper._journal.add_task("lease", LeaseTask("Fez", "task"), most=1)
+        recover(keeper)
+
+    monkeypatch.setattr(LeaseKeeper, "recover", on_a_full_disk)
+    monkeypatch.setattr(service, "RECOVERY_GAP", 0.1)
+    with case.running():
+        assert polling.wait_until(lambda: len(tries) == 2, timeout=10)
+        assert AdminClient(case.client(unix=True)).leases() == []
 
 
 def test_a_port_in_use_is_named(gateway: Case, daemons: Munged, tmp_path: Path) -> None:

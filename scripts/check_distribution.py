@@ -63,6 +63,7 @@ for entry in importlib.metadata.distribution("qrmi-providers").entry_points:
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a command in an environment that knows nothing of the checkout; its output is shown only if it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    environment["UV_SYSTEM_CERTS"] = "true"  # uv trusts whom pip trusts
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,

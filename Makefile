@@ -2,7 +2,8 @@
 # Every target sets itself up: a machine needs python3 (3.11 or newer) with venv, make and git, and nothing else.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# On 2 cores: what waits for Slurm leaves room for what computes.
+WORKERS ?= 3
 # Upstream's wheel is tried against our servers, in an environment that sees the packages of .venv too.
 UPSTREAM := 0.26.4
 

@@ -82,6 +82,8 @@ class LeaseKeeper:
     def recover(self) -> None:
         """Take up the journal that another process left: what it was granting is undone, the rest goes on."""
         for record in self._journal.live():
+            if record.owner == self._owner:
+                continue
             if record.state is not LeaseState.GRANTING:
                 self._lanes.keep(record)
             elif any(each.state is AcquisitionState.ACQUIRED for each in record.acquisitions):

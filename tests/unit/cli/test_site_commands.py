@@ -35,7 +35,8 @@ def lease(number: int, job: int, uid: int, *held: Acquisition, array: str | None
 
 
 def held(resource: str, state: AcquisitionState = AcquisitionState.ACQUIRED, **more: object) -> Acquisition:
-    return Acquisition(resource, state, "token", **more)  # type: ignore[arg-type]
+    token = None if resource == "aer" else "token"  # nothing is acquired of a simulator
+    return Acquisition(resource, state, token, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,16 @@ def test_a_lease_survives_a_new_process(keeper: LeaseKeeper, journal: SqliteJour
     again.close()
 
 
+def test_what_this_process_grants_meanwhile_is_no_leftover(
+    keeper: LeaseKeeper, journal: SqliteJournal, source: ShelfSource
+) -> None:
+    granted = keeper.grant(holder(), {"a": 1}, wait=0)
+    journal.write(replace(granted, state=LeaseState.GRANTING))
+    keeper.recover()
+    assert shelf(source, "a").held() == [granted.acquisition("a").token]
+    assert [record.state for record in keeper.live()] == [LeaseState.GRANTED]
+
+
 def test_only_one_process_keeps_a_journal(journal: SqliteJournal, tmp_path: Path) -> None:
     with pytest.raises(JournalUnavailable, match="is in use: another gateway runs with it"):
         SqliteJournal(tmp_path / "journal")

@@ -112,6 +112,8 @@ def test_of_an_array_only_the_refused_task_moves(cluster: Cluster, jobs: Jobs, g
     assert all_idle(cluster)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_every_task_of_a_refused_array_gets_its_prolog_again(
     cluster: Cluster, jobs: Jobs, gateway: SomeGateway
 ) -> None:

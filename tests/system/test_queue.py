@@ -238,6 +238,8 @@ def test_a_queue_outlives_the_gateway_for_long(site: QpuSite) -> None:
     gateway_down(site, 60.0)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not by_root(), reason="only root starts the helper that makes reservations")
 def test_jobs_wait_while_a_vendor_says_offline(site: QpuSite) -> None:
     jobs, device = site.jobs(), site.vendors["ibm_b"].emulator.device

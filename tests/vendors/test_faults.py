@@ -47,7 +47,8 @@ def test_every_task_is_accounted_for(name: str, tasks: int, ambiguous: int, reco
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("tasks", [40, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tasks", [40, 200])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.looks_up])
 def test_without_the_look_up_a_task_is_lost_or_runs_twice(name: str, tasks: int, record_property: Record) -> None:
     # A run of 40 tasks meets no fault that matters once in 70 times, so there are several.

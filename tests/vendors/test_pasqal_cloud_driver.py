@@ -426,6 +426,7 @@ class TestOpenBatches:
         assert [info.id for info in resource.batch_jobs(task.id)][1:] == list(added)
         task.cancel()
 
+    @pytest.mark.slow
     @pytest.mark.timeout(300)
     def test_each_job_is_added_once_under_rough_faults(self) -> None:
         seed = random.SystemRandom().randrange(2**32)

@@ -186,6 +186,7 @@ def small_disk() -> Iterator[CrashSite]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_the_disk_is_full(small_disk: CrashSite, record_property: Tell) -> None:
     site = small_disk
     state = site.running.site.state_dir

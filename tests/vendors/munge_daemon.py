@@ -36,6 +36,7 @@ class Munged:
     def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
         self._directory = directory
         self._stack = stack
+        self._at: dict[str, str] = {}
         self._key = directory / "key"
         self._key.write_bytes(os.urandom(64))
         self._key.chmod(0o400)
@@ -43,7 +44,9 @@ class Munged:
 
     def at(self, address: str) -> str:
         """The socket of a daemon as on another host: credentials that it makes have this address for their origin."""
-        return self._start(f"at-{address}", origin=address)
+        if address not in self._at:
+            self._at[address] = self._start(f"at-{address}", origin=address)
+        return self._at[address]
 
     @functools.cached_property
     def other(self) -> str:

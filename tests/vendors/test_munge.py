@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from munge_daemon import OTHER_UID, Munged, libraries, munged
@@ -32,6 +33,11 @@ def test_a_credential_tells_on_which_host_it_was_made(daemons: Munged) -> None:
     for address in ("127.0.0.2", "127.0.0.3"):
         credential = munge.encode(socket=daemons.at(address))
         assert munge.decode(credential, socket=daemons.socket).address == address
+
+
+def test_each_host_has_one_daemon_however_often_it_is_asked_for(daemons: Munged) -> None:
+    sockets = [Path(daemons.at("127.0.0.2")).stat().st_ino for _ in range(3)]
+    assert len(set(sockets)) == 1
 
 
 def test_another_user_cannot_be_mistaken(daemons: Munged) -> None:

@@ -12,32 +12,27 @@ Import this module only where a file is read: pydantic costs more than all the r
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from qrmi_core import strict_files
 from qrmi_core.environment import expand
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.json_files import load_json
 from qrmi_core.names import clash, did_you_mean, is_valid_name, name_rule
+from qrmi_core.strict_files import Strict, Text
 
 __all__ = ["Configuration", "ConfiguredPool", "ConfiguredResource", "load", "load_site"]
 
 DEVICE = "QRMI_DEVICE"
 
-_Text = Annotated[str, Field(min_length=1)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class SecretFile(_Strict):
+class SecretFile(Strict):
     """A value that is kept in a file of its own."""
 
-    file: _Text
+    file: Text
 
     def read(self) -> str:
         try:
@@ -47,10 +42,10 @@ class SecretFile(_Strict):
             raise ConfigurationError(f"{self.file} cannot be read: {reason}") from error
 
 
-class SecretVariable(_Strict):
+class SecretVariable(Strict):
     """A value that is kept in a variable of the environment."""
 
-    env: _Text
+    env: Text
 
     def read(self) -> str:
         value = expand(self.env)
@@ -59,19 +54,19 @@ class SecretVariable(_Strict):
         return value
 
 
-class ConfiguredResource(_Strict):
+class ConfiguredResource(Strict):
     """One entry of ``resources``; ``max_lease`` is in seconds."""
 
-    name: _Text
-    type: _Text
+    name: Text
+    type: Text
     environment: dict[str, str | SecretFile | SecretVariable] = Field(repr=False)
     is_dynamic: bool = False
-    device: _Text | None = None
+    device: Text | None = None
     lanes: int = Field(default=1, ge=1)
     access: Literal["gateway", "direct", "local"] | None = None
-    users: tuple[_Text, ...] = Field(default=(), strict=False)
-    groups: tuple[_Text, ...] = Field(default=(), strict=False)
-    accounts: tuple[_Text, ...] = Field(default=(), strict=False)
+    users: tuple[Text, ...] = Field(default=(), strict=False)
+    groups: tuple[Text, ...] = Field(default=(), strict=False)
+    accounts: tuple[Text, ...] = Field(default=(), strict=False)
     max_lease: int | None = Field(default=None, ge=1)
     description: str = ""
 
@@ -90,16 +85,16 @@ class ConfiguredResource(_Strict):
         return read
 
 
-class ConfiguredPool(_Strict):
+class ConfiguredPool(Strict):
     """One entry of ``pools``; without ``lanes`` it has as many as its members together."""
 
-    name: _Text
-    members: tuple[_Text, ...] = Field(min_length=1, strict=False)
+    name: Text
+    members: tuple[Text, ...] = Field(min_length=1, strict=False)
     lanes: int | None = Field(default=None, ge=1)
     description: str = ""
 
 
-class Configuration(_Strict):
+class Configuration(Strict):
     """All of a file."""
 
     resources: list[ConfiguredResource]
@@ -167,27 +162,14 @@ def _check_pool(file: str, place: str, pool: ConfiguredPool, document: Configura
 
 def _place(location: tuple[int | str, ...]) -> str:
     """``resources[0].environment.QRMI_X``; the names of alternatives that pydantic tried are left out."""
-    text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part not in {"str", SecretFile.__name__, SecretVariable.__name__}:
-            text += f".{part}" if text else part
-    return text
+    tried = {"str", SecretFile.__name__, SecretVariable.__name__}
+    return strict_files.place(tuple(part for part in location if part not in tried))
 
 
 def _text(error: Any) -> str:
     kind, location = error["type"], error["loc"]
-    if kind == "missing":
-        return "this key is missing"
-    if "environment" in location:
+    if kind != "missing" and "environment" in location:
         return 'text in quotes, {"file": "path"} or {"env": "variable"} was expected'
     if kind == "model_type":
         return 'an object was expected, as in {"resources": [{"name": ..., "type": ..., "environment": {}}]}'
-    if kind == "extra_forbidden":
-        entries: dict[str, type[BaseModel]] = {"resources": ConfiguredResource, "pools": ConfiguredPool}
-        known = list((entries[location[0]] if len(location) > 1 else Configuration).model_fields)
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return f"unknown key; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
-    message = str(error["msg"])
-    return message[0].lower() + message[1:]
+    return strict_files.wrong(error, Configuration, "")

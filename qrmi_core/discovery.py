@@ -20,7 +20,7 @@ from qrmi_core.resource import QuantumResource
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["driver", "embedded"]
+__all__ = ["driver", "embedded", "engine_types"]
 
 DRIVERS = "qrmi.drivers"
 ENGINES = "qrmi.engines"
@@ -65,6 +65,11 @@ def driver(resource_type: str) -> type[QuantumResource]:
     if isinstance(loaded, QRMIError):
         raise loaded
     return loaded
+
+
+def engine_types() -> frozenset[str]:
+    """The resource types that are simulators; none of them is imported for it."""
+    return frozenset(name for name, point in _found().items() if point.group == ENGINES)
 
 
 def embedded() -> tuple[dict[str, tuple[str, Mapping[str, str]]], list[QRMIError]]:

@@ -7,7 +7,9 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 
-__all__ = ["clash", "did_you_mean", "is_valid_name", "name_rule"]
+__all__ = ["LICENCE", "clash", "did_you_mean", "is_valid_name", "licence", "name_rule"]
+
+LICENCE = "qpu_"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -17,6 +19,11 @@ name_rule = "a name begins with a letter or _, goes on with letters, digits and 
 def is_valid_name(name: str) -> bool:
     """True when ``name`` can name a resource."""
     return _NAME.fullmatch(name) is not None
+
+
+def licence(name: str) -> str:
+    """The licence that stands for a resource, or a pool, in Slurm."""
+    return f"{LICENCE}{name.lower()}"
 
 
 def clash(names: Iterable[str]) -> tuple[str, str] | None:

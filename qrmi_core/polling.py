@@ -100,7 +100,8 @@ def backoff(attempt: int) -> float:
     """Seconds to wait before something that failed is tried again: longer each time, and not in step with others."""
     import random  # nothing is slower for it where nothing fails
 
-    return min(FIRST_PAUSE * 2.0**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
+    chance = random.SystemRandom()  # the numbers of `random` itself are the program's, which may have seeded them
+    return min(FIRST_PAUSE * 2.0**attempt, LONGEST_PAUSE) * chance.uniform(0.5, 1.0)
 
 
 async def pause_async(seconds: float) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.json_files import load_json
 
-__all__ = ["Strict", "Text", "load_strict"]
+__all__ = ["Strict", "Text", "load_strict", "place", "wrong"]
 
 Text = Annotated[str, Field(min_length=1)]
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -38,18 +38,20 @@ def load_strict(path: Path, model: type[_Model], *, example: str) -> _Model:
     except ValidationError as error:
         first: Any = error.errors(include_url=False, include_input=False)[0]
         raise ConfigurationError(
-            _wrong(first, model, example), file=str(path), place=_place(first["loc"]) or "top level"
+            wrong(first, model, example), file=str(path), place=place(first["loc"]) or "top level"
         ) from None
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def place(location: tuple[int | str, ...]) -> str:
+    """Where in a file that is, as ``resources[0].name``; empty for the file as a whole."""
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 
 
-def _wrong(error: Any, model: type[BaseModel], example: str) -> str:
+def wrong(error: Any, model: type[BaseModel], example: str) -> str:
+    """What is wrong, of one of pydantic's errors of this model."""
     kind, location = error["type"], error["loc"]
     if kind == "missing":
         return "this key is missing"

@@ -97,24 +97,18 @@ class Sessions:
 
     def takes_jobs(self, session: str) -> bool:
         """Whether a session is there, open, and not about to end."""
-        try:
-            document = self._document(session)
-        except VendorError as error:
-            if error.http_status == 404:
-                return False
-            raise
+        document = self._document_if_known(session)
+        if document is None:
+            return False
         left, most = document.get("active_ttl"), document.get("max_ttl")
         ends_soon = left is not None and most is not None and left <= most * SHARE_LEFT
         return document.get("state") != "closed" and document.get("accepting_jobs") is not False and not ends_soon
 
     def _was_ended(self, session: str) -> bool:
         """Whether somebody closed a session that could have gone on."""
-        try:
-            document = self._document(session)
-        except VendorError as error:
-            if error.http_status == 404:
-                return False
-            raise
+        document = self._document_if_known(session)
+        if document is None:
+            return False
         most, used = document.get("max_ttl"), document.get("elapsed_time")
         if not isinstance(most, int | float) or not isinstance(used, int | float):
             return False
@@ -159,6 +153,14 @@ class Sessions:
 
     def _document(self, session: str) -> dict[str, Any]:
         return expect_object(self._api.get_json(_path(session)), resource=self._resource, what=f"session {session}")
+
+    def _document_if_known(self, session: str) -> dict[str, Any] | None:
+        try:
+            return self._document(session)
+        except VendorError as error:
+            if error.http_status == 404:
+                return None
+            raise
 
     def _change(self, method: str, path: str, body: object = None) -> None:
         """Change a session; one that has ended meanwhile is left as it is."""

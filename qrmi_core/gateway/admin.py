@@ -90,12 +90,12 @@ class Admin:
         status = "ok" if slurmctld == journal == "ok" else "degraded"
         return answer({"status": status, "journal": journal, "slurmctld": "ok" if slurmctld == "ok" else "unreachable"})
 
-    async def _must(self, allowed: bool) -> None:
+    def _must(self, allowed: bool) -> None:
         if not allowed:
             raise Forbidden
 
     async def _must_be_root_of(self, caller: Caller, node: str) -> None:
-        await self._must(await self._gateway.slurm.ask(self._gateway.slurm.hosts.is_root_of, caller, node))
+        self._must(await self._gateway.slurm.ask(self._gateway.slurm.hosts.is_root_of, caller, node))
 
     async def _grant(self, request: web.Request, caller: Caller, body: Body) -> web.Response:
         job_id, node = int(_number(body, "job_id", most=2**32)), _node(body)
@@ -104,7 +104,7 @@ class Admin:
         job = await self._gateway.slurm.job(job_id)
         if job is None:
             raise LeaseRefused(f"slurmctld knows no job {job_id}")
-        await self._must(node in job.nodes)
+        self._must(node in job.nodes)
         record, variables = await self._gateway.grant(job, wait)
         return answer(
             {
@@ -121,7 +121,7 @@ class Admin:
         await self._must_be_root_of(caller, node)
         record = await self._gateway.lease(lease_id) if _LEASE.fullmatch(lease_id) else None
         if record is not None and record.state is LeaseState.GRANTED:
-            await self._must(record.holder is not None and node in record.holder.nodes)
+            self._must(record.holder is not None and node in record.holder.nodes)
             await self._gateway.node_done(lease_id, node)
         return answer({})
 
@@ -136,21 +136,21 @@ class Admin:
 
     async def _ending(self, request: web.Request, caller: Caller, _: Body) -> web.Response:
         job_id = _job_id(request)
-        await self._must(await self._gateway.slurm.is_controller(caller))
+        self._must(await self._gateway.slurm.is_controller(caller))
         self._gateway.job_ends(job_id)
         return answer({})
 
     async def _add_task(self, request: web.Request, caller: Caller, body: Body) -> web.Response:
         lease_id, resource, task = request.match_info["lease"], _text(body, "resource"), _task(body)
         record = await self._gateway.lease(lease_id) if _LEASE.fullmatch(lease_id) else None
-        await self._must(record is not None and record.holder is not None and record.holder.uid == caller.uid)
+        self._must(record is not None and record.holder is not None and record.holder.uid == caller.uid)
         await self._gateway.within("journal", self._gateway.keeper.add_task, lease_id, resource, task)
         return answer({})
 
     async def _leases(self, request: web.Request, caller: Caller, _: Body) -> web.Response:
         records = self._gateway.keeper.live()
         if request.query.get("all") == "1":
-            await self._must(await self._is_operator(caller))
+            self._must(await self._is_operator(caller))
         else:
             records = [record for record in records if record.holder and record.holder.uid == caller.uid]
         return answer({"leases": leases_told(records)})
@@ -160,7 +160,7 @@ class Admin:
         records = self._gateway.keeper.of_job(job_id)
         if not await self._is_operator(caller):
             own = [record for record in records if record.holder and record.holder.uid == caller.uid]
-            await self._must(bool(own))
+            self._must(bool(own))
             records = own
         who = await self._gateway.within("auth", user_name, caller.uid)
         released: list[str] = []
@@ -191,7 +191,7 @@ class Admin:
         return await self._maintenance(request, caller, None)
 
     async def _maintenance(self, request: web.Request, caller: Caller, reason: str | None) -> web.Response:
-        await self._must(await self._is_operator(caller))
+        self._must(await self._is_operator(caller))
         name = self._resource(request)
         who = await self._gateway.within("auth", user_name, caller.uid)
         await self._gateway.within("release", self._gateway.outages.maintenance, name, reason, who)

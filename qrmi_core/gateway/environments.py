@@ -7,35 +7,33 @@ within the allocation, for which nothing is acquired.
 
 from __future__ import annotations
 
-import functools
 import grp
 import os
 import pwd
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Literal, TypeAlias
 
 from qrmi_core.config import Configuration, ConfiguredPool, ConfiguredResource
-from qrmi_core.discovery import ENGINES, driver
+from qrmi_core.discovery import driver, engine_types
 from qrmi_core.environment import JobEnvironment, JobResource, write_job
 from qrmi_core.errors import ConfigurationError, LeaseRefused
 from qrmi_core.http_settings import DEADLINE
 from qrmi_core.leases import Holder, LeaseRecord
+from qrmi_core.names import LICENCE, licence
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.service import make_resource
 from qrmi_core.sharing import Shared
 
-__all__ = ["LICENCE", "Access", "Environments", "JobVariables"]
+__all__ = ["Access", "Environments", "JobVariables"]
 
 Access: TypeAlias = Literal["gateway", "direct", "local"]
 
-LICENCE = "qpu_"
 SPARE_SECONDS = 60.0
 """Seconds by which an allocation may be longer than ``max_lease``: Slurm counts in whole minutes."""
 
-Adapt: TypeAlias = Callable[[QuantumResource, Holder], None]
+Adapt: TypeAlias = Callable[[QuantumResource], None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class JobVariables:
 class Environments:
     """The resources of a site as leases need them; a change of the configuration is another object.
 
-    ``queue_of`` tells how many tasks wait at a resource, as far as it is known; ``adapt`` gives a resource that was
-    made for a holder what only the gateway can, such as credentials of that user.
+    ``queue_of`` tells how many tasks wait at a resource, as far as it is known; ``adapt`` gives a resource
+    what only the gateway can, such as munge credentials of the user whom it is for.
     """
 
     def __init__(
@@ -64,7 +62,7 @@ class Environments:
         file: str,
         *,
         queue_of: Callable[[str], int] = lambda _: 0,
-        adapt: Adapt = lambda _resource, _holder: None,
+        adapt: Adapt = lambda _resource: None,
     ) -> None:
         """Check what a gateway needs beyond the configuration's own rules.
 
@@ -80,7 +78,7 @@ class Environments:
         self.lanes: Mapping[str, int] = {each.name: each.lanes for each in configuration.resources}
         self.pool_lanes = {each.name: configuration.pool_lanes(each) for each in configuration.pools}
         self.members: Mapping[str, tuple[str, ...]] = {each.name: each.members for each in configuration.pools}
-        self._by_licence = {licence_of(name): name for name in (*self.resources, *self.pools)}
+        self._by_licence = {licence(name): name for name in (*self.resources, *self.pools)}
         for index, resource in enumerate(configuration.resources):
             self._check(resource, f"resources[{index}]")
 
@@ -100,7 +98,7 @@ class Environments:
     def access(self, name: str) -> Access:
         """How jobs reach a resource: as it is configured, else as fits its type."""
         resource = self.resources[name]
-        return resource.access or ("local" if resource.type in _engines() else "direct")
+        return resource.access or ("local" if resource.type in engine_types() else "direct")
 
     def wanted(self, licences: Mapping[str, int]) -> dict[str, int]:
         """Lanes by resource or pool, from the licences of a job.
@@ -109,12 +107,12 @@ class Environments:
             LeaseRefused: one stands for no resource that is known here.
         """
         wants = {}
-        for licence, count in licences.items():
-            if not licence.startswith(LICENCE):
+        for held, count in licences.items():
+            if not held.startswith(LICENCE):
                 continue
-            if (name := self._by_licence.get(licence)) is None:
+            if (name := self._by_licence.get(held)) is None:
                 raise LeaseRefused(
-                    f"the job holds the licence {licence}, and the gateway knows no such QPU: tell the site's "
+                    f"the job holds the licence {held}, and the gateway knows no such QPU: tell the site's "
                     f"administrators that Slurm and the gateway are configured differently"
                 )
             wants[name] = count
@@ -130,9 +128,7 @@ class Environments:
             raise ConfigurationError(f"{name} is not in it any more, but a lease holds it", file=self._file)
         if self.access(name) == "local" or self._users_bring_the_key(name):
             return None
-        resource = self.bare(name, JobContext(token, self._left(holder), holder.uid, str(holder.key.job_id)), seconds)
-        self._adapt(resource, holder)
-        return resource
+        return self.bare(name, JobContext(token, self._left(holder), holder.uid, str(holder.key.job_id)), seconds)
 
     def bare(self, name: str, context: JobContext, seconds: float) -> QuantumResource:
         """The resource as the gateway itself asks it, giving up after about so many seconds.
@@ -145,7 +141,9 @@ class Environments:
         if any(variable.name == DEADLINE for variable in driver(configured.type).variables):
             values = {**values, DEADLINE: f"{_least(values.get(DEADLINE), seconds):g}"}
         with self._shared.in_use():
-            return make_resource(name, configured.type, values, context=context, where=f"{self._file}: ")
+            resource = make_resource(name, configured.type, values, context=context, where=f"{self._file}: ")
+        self._adapt(resource)
+        return resource
 
     def _users_bring_the_key(self, name: str) -> bool:
         """True where the site has no credential of its own: then there is nothing to acquire with."""
@@ -209,17 +207,6 @@ class Environments:
     @staticmethod
     def _left(holder: Holder) -> int | None:
         return None if holder.ends is None else max(1, int(holder.ends - time.time()))
-
-
-def licence_of(name: str) -> str:
-    """The licence that stands for a resource or pool in Slurm."""
-    return f"{LICENCE}{name.lower()}"
-
-
-@functools.cache
-def _engines() -> frozenset[str]:
-    """The types that are simulators; none of them is imported for it."""
-    return frozenset(point.name for point in entry_points(group=ENGINES))
 
 
 def _least(text: str | None, seconds: float) -> float:

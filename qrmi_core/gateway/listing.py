@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qrmi_core.errors import QRMIError
@@ -12,6 +12,7 @@ from qrmi_core.leases import Acquisition, AcquisitionState, LeaseRecord
 from qrmi_core.resource import ResourceStatus, ResourceStatusCode
 
 if TYPE_CHECKING:
+    from qrmi_core.gateway.environments import Environments
     from qrmi_core.gateway.service import Gateway
 
 __all__ = ["leases_told", "resources_told"]
@@ -62,7 +63,9 @@ def _acquisition(each: Acquisition) -> dict[str, Any]:
 async def resources_told(gateway: Gateway) -> list[dict[str, Any]]:
     """The resources of the site and its pools, with what is known of their state within a short while."""
     known = gateway.resources
-    told = await asyncio.gather(*(_resource(gateway, name) for name in known.resources))
+    found = await asyncio.gather(*(_state(gateway, name, known.access(name)) for name in known.resources))
+    live = gateway.keeper.live()
+    told = [_resource(gateway, known, name, state, live) for name, state in zip(known.resources, found, strict=True)]
     by_name = {each["name"]: each for each in told}
     for name, pool in known.pools.items():
         members = [by_name[member] for member in pool.members]
@@ -84,10 +87,15 @@ async def resources_told(gateway: Gateway) -> list[dict[str, Any]]:
     return list(by_name.values())
 
 
-async def _resource(gateway: Gateway, name: str) -> dict[str, Any]:
-    configured, access = gateway.resources.resources[name], gateway.resources.access(name)
-    state, reason, queue = await _state(gateway, name, access)
-    holding = [record for record in gateway.keeper.live() if any(each.resource == name for each in record.acquisitions)]
+def _resource(
+    gateway: Gateway,
+    known: Environments,
+    name: str,
+    told: tuple[str, str | None, int | None],
+    live: Sequence[LeaseRecord],
+) -> dict[str, Any]:
+    configured, (state, reason, queue) = known.resources[name], told
+    holding = [record for record in live if any(each.resource == name for each in record.acquisitions)]
     return {
         "name": name,
         "type": configured.type,
@@ -99,7 +107,7 @@ async def _resource(gateway: Gateway, name: str) -> dict[str, Any]:
         "reason": reason,
         "leases": len(holding),
         "queue": queue,
-        "access": access,
+        "access": known.access(name),
     }
 
 

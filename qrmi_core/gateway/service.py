@@ -109,7 +109,7 @@ class Gateway:
         return self._source.environments
 
     def _environments(self, settings: GatewaySettings) -> Environments:
-        def adapt(resource: QuantumResource, _: Holder) -> None:
+        def adapt(resource: QuantumResource) -> None:
             if self._helper is not None:
                 lend_credentials(resource, self._helper)
 
@@ -121,10 +121,7 @@ class Gateway:
         """The resource as the gateway itself asks it; None for simulators and unknown names."""
         if name not in self.resources.resources or self.resources.access(name) == "local":
             return None
-        resource = self.resources.bare(name, JobContext(uid=0), 20.0)
-        if self._helper is not None:
-            lend_credentials(resource, self._helper)
-        return resource
+        return self.resources.bare(name, JobContext(uid=0), 20.0)
 
     async def start(self) -> None:
         """Take up what the last process left, and begin to look after it; what is asked meanwhile waits for it."""
@@ -296,12 +293,9 @@ class Gateway:
 
     async def _ended(self, job_id: int) -> None:
         job = await self.slurm.job(job_id)
+        runs = None if job is None or job.is_over else (await self.slurm.holder(job)).key
         for record in self.keeper.of_job(job_id):
-            if (
-                job is None
-                or job.is_over
-                or (await self.slurm.holder(job)).key != (record.holder and record.holder.key)
-            ):
+            if job is None or runs is None or runs != (record.holder and record.holder.key):
                 await self.release(record.id, JOB_OVER)
             elif job.state == "COMPLETING":
                 await self.within("release", self.keeper.cancel_tasks, record.id)

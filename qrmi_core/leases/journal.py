@@ -49,10 +49,6 @@ class Journal(ABC):
         """The record of a lease, None when there is none."""
 
     @abstractmethod
-    def of_job(self, cluster: str, job_id: int) -> list[LeaseRecord]:
-        """Every record of a job's id, the newest first; an id may have been of several jobs."""
-
-    @abstractmethod
     def live(self) -> list[LeaseRecord]:
         """The leases that an allocation may use, or of which a vendor may still hold something."""
 
@@ -96,13 +92,6 @@ class MemoryJournal(Journal):
     def read(self, lease_id: str) -> LeaseRecord | None:
         with self._lock:
             return self._records.get(lease_id)
-
-    def of_job(self, cluster: str, job_id: int) -> list[LeaseRecord]:
-        with self._lock:
-            records = list(self._records.values())
-        found = [each for each in records if each.holder and each.holder.key.cluster == cluster]
-        found = [each for each in found if each.holder and each.holder.key.job_id == job_id]
-        return sorted(found, key=lambda each: each.granted, reverse=True)
 
     def live(self) -> list[LeaseRecord]:
         with self._lock:

@@ -44,8 +44,9 @@ MOST_TASKS = 20_000
 class LeaseKeeper:
     """Grants, releases and reaps; safe to call from several threads.
 
-    ``recover`` is called once, before anything else. Then the service calls ``retry`` every few seconds and ``look``
-    whenever it has asked the workload manager which jobs there are.
+    ``recover`` is called once, before anything else. Then the service releases what is ``due`` every few seconds, what
+    has ``ended`` whenever it has asked the workload manager which jobs there are, and what is ``overdue`` where it gets
+    no answer; each lease in a thread of its own, since vendors may be slow.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class LeaseKeeper:
             if record.state is not LeaseState.GRANTING:
                 self._lanes.keep(record)
             elif any(each.state is AcquisitionState.ACQUIRED for each in record.acquisitions):
-                self._lanes.keep(_undone(record))  # ``retry`` asks the vendor, which may be slow
+                self._lanes.keep(_undone(record))  # it is due: the vendor, which may be slow, is asked later
             else:
                 self._undo(record)
 
@@ -182,7 +183,6 @@ class LeaseKeeper:
 
     def _granted(self, record: LeaseRecord, holder: Holder, deadline: float) -> LeaseRecord:
         """Acquire each resource, or give back those that were; the lease is in the journal."""
-        until = None if holder.ends is None else holder.ends + TTL_MARGIN
         name = ""
         try:
             for name in [each.resource for each in record.acquisitions]:
@@ -192,7 +192,7 @@ class LeaseKeeper:
                     nothing = replace(record.acquisition(name), state=AcquisitionState.ACQUIRED)
                     record = record.with_acquisition(nothing)
                 else:
-                    record = acquire(self._journal, record, name, resource, until=until)
+                    record = acquire(self._journal, record, name, resource, until=record.expires)
                 self._lanes.keep(record)
             with self._releaser.turn(record.id):
                 if why := self._releaser.unwanted(record.id):
@@ -208,7 +208,7 @@ class LeaseKeeper:
             if at_fault.state is not AcquisitionState.ACQUIRED:
                 lost = isinstance(error, SubmissionUncertain)
                 state = AcquisitionState.ACQUIRING if lost else AcquisitionState.FAILED
-                record = record.with_acquisition(replace(at_fault, state=state, reason=reason, until=until))
+                record = record.with_acquisition(replace(at_fault, state=state, reason=reason, until=record.expires))
             self._refuse(record, refusal)
             if not isinstance(error, QRMIError):
                 raise
@@ -262,16 +262,13 @@ class LeaseKeeper:
 
     def nodes_done_of(self, job_id: int, node: str, *, before: float) -> None:
         """The same for each lease of a job that was granted before a moment, where the node lost its id."""
-        for record in self._of_job(job_id):
+        for record in self.of_job(job_id):
             if record.granted < before:
                 self.node_done(record.id, node)
 
-    def _of_job(self, job_id: int) -> list[LeaseRecord]:
-        return [each for each in self._lanes.live() if each.holder and each.holder.key.job_id == job_id]
-
     def of_job(self, job_id: int) -> list[LeaseRecord]:
         """The live leases of a job."""
-        return self._of_job(job_id)
+        return [each for each in self._lanes.live() if each.holder and each.holder.key.job_id == job_id]
 
     def release(self, lease_id: str, *, why: str) -> LeaseRecord | None:
         """Give a lease back as far as it can be now; see :meth:`Releaser.release`."""
@@ -283,18 +280,9 @@ class LeaseKeeper:
         if record is not None and record.state is LeaseState.GRANTED:
             self._releaser.cancel_tasks(record)
 
-    def retry(self) -> None:
-        """Try again what could not be given back and is due."""
-        self._releaser.retry()
-
     def due(self) -> list[LeaseRecord]:
-        """What :meth:`retry` would try now, for a caller that releases each in a thread of its own."""
+        """What could not be given back and may be tried again."""
         return self._releaser.due()
-
-    def look(self, alive: Mapping[int, tuple[JobKey, float | None]], *, taken: float) -> None:
-        """Release the leases of jobs that are no more; see :meth:`ended`."""
-        for record in self.ended(alive, taken=taken):
-            self._releaser.release(record.id, why=JOB_OVER)
 
     def ended(self, alive: Mapping[int, tuple[JobKey, float | None]], *, taken: float) -> list[LeaseRecord]:
         """The leases of jobs that are no more; the others learn of new time limits.
@@ -328,13 +316,8 @@ class LeaseKeeper:
         if pruned := self._journal.prune(time.time() - KEPT_SECONDS):
             _log.info("%d leases that ended more than %d days ago are forgotten", pruned, KEPT_SECONDS // 86400)
 
-    def expire(self) -> None:
-        """Release the leases whose allocation cannot be any more, for when the workload manager does not answer."""
-        for record in self.overdue():
-            self._releaser.release(record.id, why=TIME_OVER)
-
     def overdue(self) -> list[LeaseRecord]:
-        """The leases whose allocation cannot be any more."""
+        """The leases whose allocation cannot be any more, for when the workload manager does not answer."""
         now = time.time()
         granted = (record for record in self._lanes.live() if record.state is LeaseState.GRANTED)
         return [record for record in granted if record.expires is not None and record.expires < now]

@@ -75,8 +75,8 @@ class Releaser:
     def release(self, lease_id: str, *, why: str) -> LeaseRecord | None:
         """Give a lease back as far as it can be now; None for one that nobody knows. Twice is no error.
 
-        What cannot be given back stays in the journal with its reason, for :meth:`retry`. One that is being granted
-        is given back by whoever grants it, as soon as the vendor has answered.
+        What cannot be given back stays in the journal with its reason, and is :meth:`due` again. One that is being
+        granted is given back by whoever grants it, as soon as the vendor has answered.
 
         Raises:
             JournalUnavailable: nothing of it is in the journal; try again.
@@ -110,14 +110,6 @@ class Releaser:
         record = _opened_again(record, {resource})
         self._journal.write(record)
         self._lanes.keep(record)
-
-    def retry(self) -> None:
-        """Try again what could not be given back and is due."""
-        for record in self.due():
-            try:
-                self.release(record.id, why=record.reason or "")
-            except QRMIError as error:
-                _log.warning("lease %s is not given back yet: %s", record.id, error)
 
     def due(self) -> list[LeaseRecord]:
         """What could not be given back and may be tried again."""

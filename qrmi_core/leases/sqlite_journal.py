@@ -73,6 +73,8 @@ class SqliteJournal(Journal):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reading = threading.Lock()
+        self._asking = threading.Lock()
+        self._closed = False
         with contextlib.ExitStack() as opened:
             try:
                 self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -174,7 +176,10 @@ class SqliteJournal(Journal):
 
     def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         write = _Write(work, Future())
-        self._work.put(write)
+        with self._asking:
+            if self._closed:
+                raise JournalUnavailable(f"the journal {self._path} is closed: the gateway is stopping", transient=True)
+            self._work.put(write)
         return write.answer.result()
 
     def claim(self, record: LeaseRecord) -> LeaseRecord:
@@ -195,9 +200,6 @@ class SqliteJournal(Journal):
 
     def read(self, lease_id: str) -> LeaseRecord | None:
         return next(iter(self._read("WHERE id = ?", (lease_id,))), None)
-
-    def of_job(self, cluster: str, job_id: int) -> list[LeaseRecord]:
-        return self._read("WHERE cluster = ? AND job_id = ? ORDER BY granted DESC", (cluster, job_id))
 
     def live(self) -> list[LeaseRecord]:
         return self._read("WHERE may_hold ORDER BY granted", ())
@@ -250,12 +252,15 @@ class SqliteJournal(Journal):
         return pruned
 
     def close(self) -> None:
-        if not self._thread.is_alive():
-            return
-        self._work.put(None)
-        self._thread.join(BUSY_SECONDS)
-        self._reader.close()
+        with self._asking:
+            if self._closed:
+                return
+            self._closed = True
+            self._work.put(None)
+        self._thread.join()
         self._writer.close()
+        with self._reading:  # SQLite crashes where a connection is closed under a statement of another thread
+            self._reader.close()
         os.close(self._lock)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from qrmi_core.slurm.configure import licence
+from qrmi_core.names import LICENCE, licence
+from qrmi_core.slurm.configure import LIBRARY
 
 __all__ = [
     "Finding",
@@ -127,7 +128,7 @@ def _script(key: str, config: Mapping[str, str], local: Mapping[str, str], *, on
         return wrong(
             key,
             f"is not set: {what}",
-            f"set {key}=/usr/lib/qrmi/{ours} in slurm.conf, or call that from the site's own script",
+            f"set {key}={LIBRARY}/{ours} in slurm.conf, or call that from the site's own script",
         )
     if ours in value:
         return fine(key, value)
@@ -204,7 +205,7 @@ def licences(there: Mapping[str, tuple[int, int]], lanes: Mapping[str, int]) -> 
             "take it out of Licenses in slurm.conf, or add the QPU to qrmi_config.json",
         )
         for name in there
-        if name.lower().startswith("qpu_") and name.lower() not in expected
+        if name.lower().startswith(LICENCE) and name.lower() not in expected
     ]
     wrongs = [finding for finding in findings if finding.result == "wrong"]
     if wrongs or not lanes:

@@ -176,8 +176,6 @@ class Cluster:
             service.stop(self.places.run)
         for group in ("slurmd", "slurmctld", "munged"):
             chosen = [daemon for daemon in daemons.values() if daemon.name.startswith(group)]
-            if group == "slurmd":
-                chosen = [daemon for daemon in chosen if daemon.name != "slurmctld"]
             for daemon in chosen:
                 daemon.signal(signal.SIGTERM)
             for daemon in chosen:
@@ -274,7 +272,7 @@ def _is_of_slurm(variable: str) -> bool:
 def _free_ports(count: int) -> int:
     """The first of so many ports that nobody uses, below those that the system gives away by itself."""
     for _ in range(200):
-        base = random.randrange(PORTS.start, PORTS.stop - count)  # noqa: S311  no secret
+        base = random.SystemRandom().randrange(PORTS.start, PORTS.stop - count)
         if all(_is_free(base + offset) for offset in range(count)):
             return base
     raise ConfigurationError(f"no {count} free ports between {PORTS.start} and {PORTS.stop} were found")

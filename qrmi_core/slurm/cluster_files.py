@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qrmi_core.errors import ConfigurationError
-from qrmi_core.slurm.configure import licence, lua_string
+from qrmi_core.names import licence
+from qrmi_core.slurm.configure import lua_string
 
 __all__ = [
     "Node",

@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from qrmi_core.errors import InputError
+from qrmi_core.names import licence
 
-__all__ = ["QPU", "Site", "files", "licence", "licences_line", "lua_string", "lua_table", "qpus"]
+__all__ = ["QPU", "Site", "files", "licences_line", "lua_string", "lua_table", "qpus"]
 
 LIBRARY = "/usr/lib/qrmi"
 WARDEN = "pasqal-local"
@@ -74,11 +75,6 @@ def qpus(config: Path) -> list[QPU]:
     return found + [
         QPU(pool.name, types[pool.members[0]], site.pool_lanes(pool), pool.description) for pool in site.pools
     ]
-
-
-def licence(name: str) -> str:
-    """The licence that stands for a QPU in Slurm."""
-    return f"qpu_{name.lower()}"
 
 
 def licences_line(known: Iterable[QPU]) -> str:

@@ -14,6 +14,7 @@ from qrmi_core import munge
 from qrmi_core.environment import slurm_environment
 from qrmi_core.errors import InputError, QRMIError
 from qrmi_core.slurm.checks import Finding, fine, unseen, wrong
+from qrmi_core.slurm.configure import LIBRARY
 from qrmi_core.slurm.plugin import plugin_version, version_text
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "read_slurm_conf",
 ]
 
-LIBRARY = "/usr/lib/qrmi"
 PLUGIN = "qrmi_spank.so"
 SLURM_COMMAND_SECONDS = 10
 CLOCK_SECONDS = 30
@@ -139,9 +139,16 @@ def _slurmd_version() -> str | None:
     command = shutil.which("slurmd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/opt/slurm/sbin")
     if command is None:
         return None
+    done = _done(command, "-V")
+    found = done and re.search(r"\d+\.\d+\.\d+\S*", done.stdout)
+    return found[0] if found else None
+
+
+def _done(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """One of Slurm's commands and what it said; None where it is not there or does not end."""
     try:
-        done = subprocess.run(
-            [command, "-V"],
+        return subprocess.run(
+            command,
             env=slurm_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -151,8 +158,6 @@ def _slurmd_version() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"\d+\.\d+\.\d+\S*", done.stdout)
-    return found[0] if found else None
 
 
 def credential(
@@ -221,16 +226,5 @@ def private_data(config: Mapping[str, str], gateway_user: str | None) -> Finding
 
 def _admin_level(user: str) -> str | None:
     """The user's AdminLevel in Slurm's accounting, empty where there is no such user; None without accounting."""
-    try:
-        done = subprocess.run(
-            ["sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=AdminLevel"],
-            env=slurm_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SLURM_COMMAND_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    done = _done("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=AdminLevel")
+    return done.stdout.strip() if done and done.returncode == 0 else None

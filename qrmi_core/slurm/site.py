@@ -118,10 +118,9 @@ class Site:
             QRMIError: something does not start, and why.
         """
         make_gateway_user()
-        self.cluster.write()
-        self._write()
         self.cluster.start()
         try:
+            self._write()
             if self._by_root:
                 self.cluster.add_service(self.helper)
             self.cluster.add_service(self.gateway)

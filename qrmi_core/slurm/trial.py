@@ -77,14 +77,15 @@ class TrialSite:
                 server.start(run, log)
         try:
             resources = [self._told(name, run, log) for name in EMULATED]
+            resources += [
+                {"name": name, "type": kind, "environment": {}, "lanes": lanes}
+                for name, (kind, lanes) in SIMULATED.items()
+            ]
+            site = self._site(resources)
+            site.start()
         except BaseException:
             self.stop()
             raise
-        resources += [
-            {"name": name, "type": kind, "environment": {}, "lanes": lanes} for name, (kind, lanes) in SIMULATED.items()
-        ]
-        site = self._site(resources)
-        site.start()
         return site
 
     def _told(self, name: str, run: Path, log: Path) -> dict[str, Any]:

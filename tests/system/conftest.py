@@ -20,6 +20,7 @@ from cluster import USERS, Jobs, by_root, make_users, why_not  # noqa: E402
 from qrmi_core.slurm.cluster import Cluster  # noqa: E402
 
 if TYPE_CHECKING:
+    from crash_site import CrashSite
     from full_site import FullSite
 
 QPUS = {"ibm_fez": 1, "IQM_star": 2, "aer_fez": 3}
@@ -68,6 +69,17 @@ def other(bare: Cluster) -> Jobs:
     if not by_root():
         pytest.skip("jobs of two users need a cluster that root started")
     return Jobs(bare, USERS[1])
+
+
+@pytest.fixture(scope="module")
+def crashing() -> Iterator[CrashSite]:
+    """A site whose parts are killed."""
+    if reason := why_not():
+        pytest.skip(reason)
+    from crash_site import crash_site  # it imports what the vendors' servers need
+
+    with crash_site() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

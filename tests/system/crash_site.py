@@ -28,8 +28,7 @@ from vendor_site import Site as VendorSite  # isort: skip
 from vendor_site import site as vendor_site  # isort: skip
 
 from qrmi_core import polling
-from qrmi_core.admin_client import AdminClient, GatewayUnreachable
-from qrmi_core.client_settings import ClientSettings
+from qrmi_core.admin_client import GatewayUnreachable
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.dialects import DialectOptions
 from qrmi_core.http_settings import DEADLINE
@@ -163,12 +162,7 @@ class CrashSite:
 
     def leases(self) -> list[dict[str, Any]]:
         """The live leases."""
-        socket = str(self.cluster.places.socket("head"))
-        client = AdminClient(ClientSettings(url=f"unix:{self.running.site.socket}", munge_socket=socket))
-        try:
-            return client.leases(everybody=True)
-        finally:
-            client.close()
+        return self.running.live_leases()
 
     def held(self) -> list[dict[str, Any]]:
         """Those of which more is left than a session that the vendor ends by itself."""

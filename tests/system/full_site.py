@@ -23,8 +23,6 @@ from vendor_site import Site as VendorSite  # isort: skip
 from vendor_site import site as vendor_site  # isort: skip
 
 from qrmi_core import polling
-from qrmi_core.admin_client import AdminClient
-from qrmi_core.client_settings import ClientSettings
 from qrmi_core.gateway.dialects import DialectOptions
 from qrmi_core.tasks import TaskStatus
 
@@ -101,12 +99,7 @@ class FullSite:
 
     def leases(self) -> list[dict[str, Any]]:
         """The live leases, as root sees them."""
-        socket = str(self.cluster.places.socket("head"))
-        client = AdminClient(ClientSettings(url=f"unix:{self.running.site.socket}", munge_socket=socket))
-        try:
-            return client.leases(everybody=True)
-        finally:
-            client.close()
+        return self.running.live_leases()
 
     def sessions(self) -> dict[str, bool]:
         """Each session that a vendor was asked for, and whether it is open, as the vendor itself knows."""

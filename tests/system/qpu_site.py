@@ -16,7 +16,9 @@ from typing import Any
 from cluster import USERS, Jobs, by_root
 
 from qrmi_core import polling
-from qrmi_core.slurm.site import Site
+from qrmi_core.admin_client import AdminClient
+from qrmi_core.client_settings import ClientSettings
+from qrmi_core.slurm.site import COMMAND, Site
 
 ROOT = Path(__file__).parents[2]
 VENDORS = ROOT / "tests" / "vendors"
@@ -41,17 +43,25 @@ class QpuSite:
 
     def qrmi(self, *arguments: str, user: str | None = None, timeout: float = 60.0) -> str:
         """The output of a `qrmi` command that succeeds."""
-        code = "import sys; from qrmi_core.cli import main; sys.argv[0] = 'qrmi'; main()"
         done = self.cluster.run(
-            [self.site.python, "-P", "-c", code, *arguments], user=user, timeout=timeout,
+            [self.site.python, "-P", "-c", COMMAND, *arguments], user=user, timeout=timeout,
             environment=self.site.environment(),
         )  # fmt: skip
         return done.stdout
 
     def leases(self) -> list[dict[str, Any]]:
-        """What the gateway tells root of its leases."""
+        """What `qrmi leases` tells root."""
         found: list[dict[str, Any]] = json.loads(self.qrmi("leases", "--all", "--json"))
         return found
+
+    def live_leases(self) -> list[dict[str, Any]]:
+        """The same, asked without starting a command."""
+        socket = str(self.cluster.places.socket("head"))
+        client = AdminClient(ClientSettings(url=f"unix:{self.site.socket}", munge_socket=socket))
+        try:
+            return client.leases(everybody=True)
+        finally:
+            client.close()
 
     def no_leases(self, *, timeout: float = 15.0) -> bool:
         """Wait until nothing is held for anybody."""

@@ -14,32 +14,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import why_not
-from crash_site import CrashSite, Tell, crash_site, is_saved, kill, own_process
+from crash_site import CrashSite, Tell, is_saved, kill, own_process
 
 from qrmi_core import polling
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="daemons of several users are started and killed")
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[CrashSite]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with crash_site() as site:
-        yield site
-
-
 @pytest.fixture
-def site(running: CrashSite) -> Iterator[CrashSite]:
+def site(crashing: CrashSite) -> Iterator[CrashSite]:
     """The site, with all its daemons at work before and after."""
-    running.forget()
-    yield running
-    running.cluster.start_daemons()
-    if not running.gateway_lives():
-        running.start_gateway()
-    running.cancel_all()
-    assert polling.wait_until(lambda: not running.leases(), timeout=30)
+    crashing.forget()
+    yield crashing
+    crashing.cluster.start_daemons()
+    if not crashing.gateway_lives():
+        crashing.start_gateway()
+    crashing.cancel_all()
+    assert polling.wait_until(lambda: not crashing.leases(), timeout=30)
 
 
 def begun(site: CrashSite, *options: str, before: str = "") -> int:

@@ -33,23 +33,15 @@ LOST = ("grant.acquire:after", "grant.outcome:before")
 """Where the vendor's answer never reached the journal: its session ends by its own time limit."""
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[CrashSite]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with crash_site() as site:
-        yield site
-
-
 @pytest.fixture
-def site(running: CrashSite) -> Iterator[CrashSite]:
+def site(crashing: CrashSite) -> Iterator[CrashSite]:
     """The site, with its gateway at work before and after."""
-    running.forget()
-    yield running
-    if not running.gateway_lives():
-        running.start_gateway()
-    running.cancel_all()
-    assert polling.wait_until(lambda: not running.held(), timeout=30)
+    crashing.forget()
+    yield crashing
+    if not crashing.gateway_lives():
+        crashing.start_gateway()
+    crashing.cancel_all()
+    assert polling.wait_until(lambda: not crashing.held(), timeout=30)
 
 
 def restart(site: CrashSite, failpoint: str | None = None) -> None:

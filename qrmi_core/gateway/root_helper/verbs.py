@@ -14,6 +14,7 @@ from qrmi_core.gateway.root_helper.children import run_as, run_slurm
 from qrmi_core.gateway.root_helper.journal_view import JournalView
 from qrmi_core.gateway.root_helper.reasons import ReasonFiles
 from qrmi_core.gateway.root_helper.settings import HelperSettings
+from qrmi_core.names import licence
 
 __all__ = ["Refusal", "Verbs"]
 
@@ -90,7 +91,7 @@ class Verbs:
             raise Refusal(f"reason: one line of at most {LONGEST_REASON} characters was expected")
         name = f"qrmi_{resource}"
         if action == "make":
-            done = self._make(name, f"qpu_{resource.lower()}", lanes)
+            done = self._make(name, licence(resource), lanes)
             self._reasons.write(resource, reason)
             return done
         if action == "lift":

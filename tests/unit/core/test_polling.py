@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 
 import pytest
 
 from qrmi_core import TaskInfo, TaskStatus
-from qrmi_core.polling import look_times, poll, wait_until
+from qrmi_core.polling import backoff, look_times, poll, wait_until
 
 
 def gaps(min_poll: float, seconds: float) -> list[float]:
@@ -78,3 +79,10 @@ def test_a_condition_is_waited_for_within_its_time() -> None:
     counter = itertools.count()
     assert wait_until(lambda: next(counter) == 3, timeout=5)
     assert not wait_until(lambda: False, timeout=0.02)
+
+
+def test_a_back_off_leaves_the_programs_own_random_numbers_alone() -> None:
+    random.seed(7)
+    before = random.getstate()
+    assert 0 < backoff(0) <= backoff(3) * 2
+    assert random.getstate() == before

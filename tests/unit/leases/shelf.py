@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -14,6 +15,7 @@ from qrmi_core import (
     JobContext,
     Payload,
     QiskitPrimitive,
+    QRMIError,
     QuantumResource,
     ResourceStatus,
     ResourceUnavailable,
@@ -25,8 +27,9 @@ from qrmi_core import (
     VendorUnreachable,
 )
 from qrmi_core.leases import Holder, JobKey
+from qrmi_core.leases.keeper import JOB_OVER, LeaseKeeper
 
-__all__ = ["Shelf", "ShelfSource", "holder"]
+__all__ = ["Shelf", "ShelfSource", "holder", "look", "retry"]
 
 
 class Shelf(QuantumResource):
@@ -122,9 +125,21 @@ def holder(job: int = 1, *, restarts: int = 0, nodes: tuple[str, ...] = ("n1",),
     return Holder(JobKey("test", job, 1000, restarts), 1000, "ada", "phys", nodes, ends)
 
 
+def retry(keeper: LeaseKeeper) -> None:
+    """What the gateway does every few seconds."""
+    for record in keeper.due():
+        with contextlib.suppress(QRMIError):
+            keeper.release(record.id, why=record.reason or "")
+
+
+def look(keeper: LeaseKeeper, alive: Mapping[int, tuple[JobKey, float | None]], *, taken: float) -> None:
+    """What the gateway does when it has asked which jobs there are."""
+    for record in keeper.ended(alive, taken=taken):
+        keeper.release(record.id, why=JOB_OVER)
+
+
 def main() -> None:
     """Grant and release in a process that may be ended at any step; what is on the shelf stays."""
-    from qrmi_core.leases.keeper import LeaseKeeper
     from qrmi_core.leases.sqlite_journal import SqliteJournal
 
     directory = Path(sys.argv[1])

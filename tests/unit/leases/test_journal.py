@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shelf import Shelf, ShelfSource, holder
+from shelf import Shelf, ShelfSource, holder, look
 
 from qrmi_core import JobContext
 from qrmi_core.leases import LeaseRecord, LeaseState
@@ -99,7 +99,7 @@ def test_a_damaged_journal_says_what_to_do_and_the_way_back_holds(tmp_path: Path
     other = LeaseKeeper(again, source, {"a": 1})
     other.recover()
     assert [record.id for record in other.live()] == [granted.id]
-    other.look({}, taken=time.time() + 1)
+    look(other, {}, taken=time.time() + 1)
     assert (other.live(), shelf(source, "a").held()) == ([], [])
     again.close()
 
@@ -111,3 +111,24 @@ def test_a_journal_in_memory_forgets_as_well() -> None:
         journal.write(LeaseRecord(name, state, 1.0, None, (), ended=ended))
     assert journal.prune(3.0) == 1
     assert [journal.read(name) is None for name in ("old", "young", "held")] == [True, False, False]
+
+
+def test_who_asks_a_journal_that_is_being_closed_is_told_so(tmp_path: Path) -> None:
+    held = [LeaseRecord(f"lease{number}", LeaseState.GRANTED, 1.0, None, ()) for number in range(200)]
+
+    def read_until_closed(journal: SqliteJournal) -> None:
+        while len(journal.live()) == len(held):
+            pass
+
+    for attempt in range(5):
+        journal = SqliteJournal(tmp_path / f"journal{attempt}")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(journal.write, held))
+            reading = [pool.submit(read_until_closed, journal) for _ in range(4)]
+            journal.close()
+            for each in reading:
+                with pytest.raises(JournalUnavailable, match="cannot be used"):
+                    each.result(10)
+        with pytest.raises(JournalUnavailable, match="is closed: the gateway is stopping"):
+            journal.write(held[0])
+        journal.close()

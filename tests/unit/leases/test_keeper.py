@@ -11,12 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shelf import Shelf, ShelfSource, holder
+from shelf import Shelf, ShelfSource, holder, look, retry
 
 from qrmi_core import JobContext, LeaseRefused, polling
 from qrmi_core.leases import AcquisitionState, LeaseState, failpoints
@@ -28,13 +27,6 @@ from qrmi_core.leases.sqlite_journal import SqliteJournal
 LEASES = Path(failpoints.__file__).parent
 STEPS = sorted(set(re.findall(r'step\("([^"]+)"\)', "".join(file.read_text() for file in LEASES.glob("*.py")))))
 PLACES = [f"{step}:{place}" for step in STEPS for place in ("before", "after")]
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
-    journal = SqliteJournal(tmp_path / "journal")
-    yield journal
-    journal.close()
 
 
 @pytest.fixture
@@ -180,9 +172,9 @@ def test_jobs_that_are_no_more_lose_their_leases(keeper: LeaseKeeper, source: Sh
     over, lives, reused = (keeper.grant(holder(job, ends=ends), {"b": 1}, wait=0) for job in (1, 2, 3))
     key = holder(2).key
     alive = {2: (key, ends + 30), 3: (holder(3, restarts=1).key, ends)}
-    keeper.look(alive, taken=over.granted)
+    look(keeper, alive, taken=over.granted)
     assert len(keeper.live()) == 3, "a list from before a grant says nothing of it"
-    keeper.look(alive, taken=time.time() + 1)
+    look(keeper, alive, taken=time.time() + 1)
     assert [record.id for record in keeper.live()] == [lives.id]
     (record,) = keeper.live()
     assert record.expires == ends + 90
@@ -197,11 +189,11 @@ def test_a_release_is_tried_until_it_succeeds(keeper: LeaseKeeper, source: Shelf
     record = keeper.release(lease.id, why="test")
     assert states(record) == [AcquisitionState.RELEASE_PENDING]
     assert "a does not answer" in str(record and record.acquisitions[0].reason)
-    keeper.retry()
+    retry(keeper)
     with pytest.raises(LeaseRefused, match="a is held by job 1"):
         keeper.grant(holder(2), {"a": 1}, wait=0)
     away.unlink()
-    keeper.retry()
+    retry(keeper)
     assert keeper.live() == []
     assert shelf(source, "a").held() == []
 
@@ -216,7 +208,7 @@ def test_tasks_are_cancelled_and_what_cannot_be_keeps_its_lane(keeper: LeaseKeep
     assert shelf(source, "a").task_status("task").value == "cancelled"
     assert keeper.used("b") == 1
     shelf(source, "b").end("task", "completed")
-    polling.wait_until(lambda: keeper.retry() or not keeper.live(), timeout=10)
+    polling.wait_until(lambda: retry(keeper) or not keeper.live(), timeout=10)
     assert keeper.used("b") == 0
     with pytest.raises(LeaseRefused, match="no lease 12 has a resource a"):
         keeper.add_task("12", "a", "x")
@@ -227,7 +219,7 @@ def test_a_task_that_is_announced_late_is_cancelled(keeper: LeaseKeeper, source:
     task = shelf(source, "a").start("late")
     keeper.release(lease.id, why="test")
     keeper.add_task(lease.id, "a", task)
-    keeper.retry()
+    retry(keeper)
     assert shelf(source, "a").task_status(task).value == "cancelled"
     assert keeper.live() == []
 
@@ -258,9 +250,9 @@ def test_a_release_that_cannot_be_written_down_is_made_later(
     journal._writer.execute("PRAGMA query_only = ON")
     with pytest.raises(JournalUnavailable, match="cannot be used"):
         keeper.release(lease.id, why="test")
-    keeper.retry()
+    retry(keeper)
     journal._writer.execute("PRAGMA query_only = OFF")
-    keeper.retry()
+    retry(keeper)
     assert shelf(source, "a").held() == []
     assert keeper.live() == []
 
@@ -280,7 +272,7 @@ def test_what_cannot_be_cancelled_keeps_its_lane_beyond_the_jobs_time(
         assert record is not None
         over = replace(record.acquisitions[0], until=time.time() - 1, next_try=0.0)
         keeper._lanes.keep(record.with_acquisition(over))
-    keeper.retry()
+    retry(keeper)
     assert [states(record) for record in keeper.live()] == [
         [AcquisitionState.DRAINING],
         [AcquisitionState.RELEASE_PENDING],
@@ -301,8 +293,8 @@ def test_a_crash_at_any_step_leaves_nothing_behind(place: str, tmp_path: Path) -
     journal = SqliteJournal(tmp_path / "journal")
     keeper = LeaseKeeper(journal, source, {"a": 1, "b": 1})
     keeper.recover()
-    keeper.look({}, taken=time.time() + 1)
-    keeper.retry()
+    look(keeper, {}, taken=time.time() + 1)
+    retry(keeper)
     left = keeper.live()
     held = shelf(source, "a").held() + shelf(source, "b").held()
     if place in {"grant.acquire:after", "grant.outcome:before"}:
@@ -332,13 +324,13 @@ def test_an_acquisition_whose_answer_was_lost_is_shown_until_it_has_ended(tmp_pa
     journal = SqliteJournal(tmp_path / "journal")
     keeper = LeaseKeeper(journal, source, {"a": 1})
     keeper.recover()
-    keeper.look({}, taken=time.time() + 1)
+    look(keeper, {}, taken=time.time() + 1)
     (record,) = keeper.live()
     assert states(record) == [AcquisitionState.UNCERTAIN]
     assert "the answer to its acquisition was lost; the vendor ends it at its time limit" in str(
         record.acquisitions[0].reason
     )
     assert keeper.used("a") == 0
-    polling.wait_until(lambda: keeper.retry() or not keeper.live(), timeout=10)
+    polling.wait_until(lambda: retry(keeper) or not keeper.live(), timeout=10)
     assert states(journal.read(lease.id)) == [AcquisitionState.RELEASED]
     journal.close()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shelf import Shelf, ShelfSource, holder
+from shelf import Shelf, ShelfSource, holder, retry
 
 from qrmi_core import JobContext, LeaseRefused, SubmissionUncertain, VendorError, VendorUnreachable
 from qrmi_core.leases import AcquisitionState, LeaseState, keeper, releasing
@@ -57,13 +57,6 @@ class HookedSource(ShelfSource):
 
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> Shelf | None:
         return Counter(name, self, JobContext(token))
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
-    journal = SqliteJournal(tmp_path / "journal")
-    yield journal
-    journal.close()
 
 
 @pytest.fixture
@@ -141,7 +134,7 @@ def test_a_task_that_is_announced_during_the_release_is_cancelled(
     leases.add_task(lease.id, "a", Shelf("a", source.directory, JobContext()).start("late"))
     gate.may_go.set()
     releasing.result(SECONDS)
-    leases.retry()
+    retry(leases)
     assert source.stopped == ["late"]
     assert leases.live() == []
 
@@ -210,7 +203,7 @@ def test_what_the_vendor_refuses_to_cancel_keeps_no_lane_for_ever(leases: LeaseK
     leases.release(lease.id, why="test")
     for _ in range(20):
         leases._lanes.hurry("a")
-        leases.retry()
+        retry(leases)
     assert leases.live() == []
     assert source.stopped.count("own") == 1
     assert source.stopped.count("somebody-elses") == releasing.TRIES_OF_A_TASK + 1
@@ -249,7 +242,7 @@ def test_an_old_lease_takes_no_tasks_and_a_late_one_no_lane(
     leases.add_task(lease.id, "a", "late")
     assert leases.used("a") == 0
     leases.grant(holder(2), {"a": 1}, wait=0)
-    leases.retry()
+    retry(leases)
     assert source.stopped == ["late"]
     ended = journal.read(lease.id)
     assert ended is not None
@@ -309,7 +302,7 @@ def test_what_was_acquired_by_a_process_that_is_gone_keeps_nobody_from_starting(
     other = LeaseKeeper(journal, source, {"a": 1, "b": 2})
     other.recover()
     assert source.released == []
-    other.retry()
+    retry(other)
     assert len(source.released) == 1
     assert other.live() == []
 

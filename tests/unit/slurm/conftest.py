@@ -4,7 +4,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "vendors")]
+
+from munge_daemon import Munged, libraries, munged  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Munged]:
+    libraries()
+    with munged() as running:
+        yield running

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrmi_core.errors import ConfigurationError, InputError
-from qrmi_core.slurm.configure import QPU, Site, files, licence, lua_string, qpus
+from qrmi_core.names import licence
+from qrmi_core.slurm.configure import QPU, Site, files, lua_string, qpus
 
 QPUS = [QPU("ibm_fez", "ibm-quantum-compute-service", 2, 'a "fast" one'), QPU("Fresnel", "pasqal-cloud", 1)]
 SITE = Site("https://head:7811", ca="/etc/qrmi/ca.pem", patience=40)

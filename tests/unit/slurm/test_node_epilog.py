@@ -10,17 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from munge_daemon import Munged, libraries, munged
+from munge_daemon import Munged
 from node_case import JOB, LEASE, QPU_JOB, Answer, Gateway, Node, raw_server, refused
 
 DONE: Answer = (200, {})
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Munged]:
-    libraries()
-    with munged() as running:
-        yield running
 
 
 @pytest.fixture

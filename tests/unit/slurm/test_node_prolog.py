@@ -18,19 +18,12 @@ from typing import Any
 
 import pytest
 import trustme
-from munge_daemon import Munged, libraries, munged
+from munge_daemon import Munged, libraries
 from node_case import JOB, LEASE, NODE, QPU_JOB, Answer, Gateway, Node, granted, python_of, raw_server, refused
 
 from qrmi_core import polling
 
 SLURMLESS = "not put back into the queue as it should be: "
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Munged]:
-    libraries()
-    with munged() as running:
-        yield running
 
 
 @pytest.fixture

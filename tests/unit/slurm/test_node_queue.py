@@ -7,21 +7,13 @@ against slurmctld.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from munge_daemon import Munged, libraries, munged
+from munge_daemon import Munged
 from node_case import QPU_JOB, Answer, Gateway, Node, refused
 
 BATCH = "42|42|N/A|RUNNING|1|1|0|"
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Munged]:
-    libraries()
-    with munged() as running:
-        yield running
 
 
 def put_back(

@@ -323,7 +323,7 @@ class State:
 
 def put_back(settings: Settings, job: Job, deadline: float, delay: int | None) -> str:
     """Let a batch job start again in `delay` seconds, by default later each time; what came of it, in words."""
-    fields = ("JobID", "ArrayJobID", "ArrayTaskID", "State", "BatchFlag", "Requeue", "RestartCnt")
+    fields = ("JobID", "ArrayJobID", "ArrayTaskID", "State", "BatchFlag", "Requeue", "RestartCnt", "PriorityLong")
     try:
         listed = _slurm(settings, deadline, "squeue", "-h", "-a", "-j", job.id, "-O", ":|,".join(fields) + ":|")
         rows = (dict(zip(fields, line.split("|"))) for line in listed.splitlines())
@@ -344,8 +344,16 @@ def put_back(settings: Settings, job: Job, deadline: float, delay: int | None) -
         config = _slurm(settings, deadline, "scontrol", "show", "config")
         known = re.search(r"^AuthInfo\b.*\bcred_expire=(\d+)", config, re.MULTILINE)
         delay = max(delay, (int(known[1]) if known else CREDENTIALS_OF_SLURM) + EPILOG_SECONDS)
-        _slurm(settings, deadline, "scontrol", "requeue", target)
-        _slurm(settings, deadline, "scontrol", "update", f"JobId={target}", f"StartTime=now+{delay}")
+        # Held meanwhile: slurmctld could start it again between the two, and slurmd then leaves out its prolog.
+        hold = found["PriorityLong"] != "0"
+        if hold:
+            _slurm(settings, deadline, "scontrol", "hold", target)
+        try:
+            _slurm(settings, deadline, "scontrol", "requeue", target)
+            _slurm(settings, deadline, "scontrol", "update", f"JobId={target}", f"StartTime=now+{delay}")
+        finally:
+            if hold:
+                _slurm(settings, deadline, "scontrol", "release", target)
     except (NodeProblem, ValueError) as problem:
         return f"not put back into the queue as it should be: {problem}"
     return f"put back into the queue for {delay} s"

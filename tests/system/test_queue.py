@@ -256,7 +256,9 @@ def test_jobs_wait_while_a_vendor_says_offline(site: QpuSite) -> None:
     ended = jobs.ended(job)
     assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "0")
     assert "qrmi_ibm_b" not in reserved(site)
-    assert "out of service" not in jobs.sbatch("--qpu=ibm_b").stderr
+    following = jobs.sbatch("--qpu=ibm_b")
+    assert "out of service" not in following.stderr
+    jobs.ended(int(following.stdout))
     nothing_is_left(site, "ibm_b")
 
 

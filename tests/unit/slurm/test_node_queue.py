@@ -13,7 +13,7 @@ import pytest
 from munge_daemon import Munged
 from node_case import QPU_JOB, Answer, Gateway, Node, refused
 
-BATCH = "42|42|N/A|RUNNING|1|1|0|"
+BATCH = "42|42|N/A|RUNNING|1|1|0|99|"
 
 
 def put_back(
@@ -66,12 +66,14 @@ class Queue:
 
 def test_a_batch_job_starts_again_later(tmp_path: Path, daemon: Munged) -> None:
     queue = put_back(tmp_path, daemon, BATCH)
-    fields = "JobID:|,ArrayJobID:|,ArrayTaskID:|,State:|,BatchFlag:|,Requeue:|,RestartCnt:|"
+    fields = "JobID:|,ArrayJobID:|,ArrayTaskID:|,State:|,BatchFlag:|,Requeue:|,RestartCnt:|,PriorityLong:|"
     assert queue.calls == [
         f"squeue -h -a -j 42 -O {fields}",
         "scontrol show config",
+        "scontrol hold 42",
         "scontrol requeue 42",
         "scontrol update JobId=42 StartTime=now+30",
+        "scontrol release 42",
     ]
     assert queue.log.endswith("refused: the vendor does not answer; put back into the queue for 30 s\n")
     assert {name for name in queue.environment if name not in {"PWD", "OLDPWD", "SHLVL", "_"}} == {
@@ -83,15 +85,18 @@ def test_a_batch_job_starts_again_later(tmp_path: Path, daemon: Munged) -> None:
 
 def test_an_arrays_task_is_never_called_by_a_raw_id(tmp_path: Path, daemon: Munged) -> None:
     # Job 42 is the last task to start, which has the array's own id.
-    listed = "43|42|0|RUNNING|1|1|3|\n42|42|7|RUNNING|1|1|0|\n44|42|1|COMPLETED|1|1|0|"
+    listed = "43|42|0|RUNNING|1|1|3|99|\n42|42|7|RUNNING|1|1|0|99|\n44|42|1|COMPLETED|1|1|0|99|"
     queue = put_back(tmp_path, daemon, listed)
-    assert queue.changes == ["scontrol requeue 42_7", "scontrol update JobId=42_7 StartTime=now+30"]
+    assert queue.changes == [
+        *("scontrol hold 42_7", "scontrol requeue 42_7"),
+        *("scontrol update JobId=42_7 StartTime=now+30", "scontrol release 42_7"),
+    ]
 
 
 @pytest.mark.parametrize(("restarts", "delay"), [(1, 60), (2, 120), (4, 480), (5, 600), (4_000_000, 600)])
 def test_it_waits_longer_each_time(tmp_path: Path, daemon: Munged, restarts: int, delay: int) -> None:
-    queue = put_back(tmp_path, daemon, f"42|42|N/A|RUNNING|1|1|{restarts}|")
-    assert queue.changes[1] == f"scontrol update JobId=42 StartTime=now+{delay}"
+    queue = put_back(tmp_path, daemon, f"42|42|N/A|RUNNING|1|1|{restarts}|99|")
+    assert queue.changes[2] == f"scontrol update JobId=42 StartTime=now+{delay}"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,7 @@ def test_it_waits_until_slurmd_has_forgotten_the_last_start(
     tmp_path: Path, daemon: Munged, config: str, delay: int
 ) -> None:
     queue = put_back(tmp_path, daemon, BATCH, config=config)
-    assert queue.changes[1] == f"scontrol update JobId=42 StartTime=now+{delay}"
+    assert queue.changes[2] == f"scontrol update JobId=42 StartTime=now+{delay}"
 
 
 @pytest.mark.parametrize(
@@ -114,23 +119,23 @@ def test_it_waits_until_slurmd_has_forgotten_the_last_start(
 def test_the_gateway_may_say_when(tmp_path: Path, daemon: Munged, requeue: object, delay: int) -> None:
     answer = refused("offline", transient=True, requeue=requeue)
     queue = put_back(tmp_path, daemon, BATCH, answer=answer)
-    assert queue.changes[1] == f"scontrol update JobId=42 StartTime=now+{delay}"
+    assert queue.changes[2] == f"scontrol update JobId=42 StartTime=now+{delay}"
 
 
 def test_the_name_of_the_job_is_not_the_gateways_to_choose(tmp_path: Path, daemon: Munged) -> None:
     answer = refused("offline", transient=True, requeue={"id": "99", "delay": 5})
-    assert put_back(tmp_path, daemon, BATCH, answer=answer).changes[0] == "scontrol requeue 42"
+    assert put_back(tmp_path, daemon, BATCH, answer=answer).changes[1] == "scontrol requeue 42"
 
 
 @pytest.mark.parametrize(
     ("listed", "why"),
     [
-        ("42|42|N/A|PENDING|1|1|1|", "it is in the queue again"),
-        ("42|42|N/A|COMPLETING|1|1|0|", "not put back into the queue: it is completing"),
-        ("42|42|N/A|CANCELLED|1|1|0|", "not put back into the queue: it is cancelled"),
-        ("42|42|N/A|RUNNING|0|1|0|", "Slurm may requeue batch jobs only"),
-        ("42|42|N/A|RUNNING|1|0|0|", "none with --no-requeue"),
-        ("43|42|1|RUNNING|1|1|0|", "it is not listed by slurmctld"),
+        ("42|42|N/A|PENDING|1|1|1|99|", "it is in the queue again"),
+        ("42|42|N/A|COMPLETING|1|1|0|99|", "not put back into the queue: it is completing"),
+        ("42|42|N/A|CANCELLED|1|1|0|99|", "not put back into the queue: it is cancelled"),
+        ("42|42|N/A|RUNNING|0|1|0|99|", "Slurm may requeue batch jobs only"),
+        ("42|42|N/A|RUNNING|1|0|0|99|", "none with --no-requeue"),
+        ("43|42|1|RUNNING|1|1|0|99|", "it is not listed by slurmctld"),
         ("", "it is not listed by slurmctld"),
         ("42|42", "it is not listed by slurmctld"),
     ],
@@ -153,8 +158,13 @@ def test_without_slurmctld_the_reason_stays(tmp_path: Path, daemon: Munged) -> N
     assert "not put back into the queue as it should be: slurm_load_jobs error: Unable to contact" in queue.log
 
 
-@pytest.mark.parametrize(("verb", "changes"), [("requeue", 1), ("update", 2)])
+@pytest.mark.parametrize(("verb", "changes"), [("hold", 1), ("requeue", 3), ("update", 4), ("release", 4)])
 def test_what_slurm_refuses_is_told(tmp_path: Path, daemon: Munged, verb: str, changes: int) -> None:
     queue = put_back(tmp_path, daemon, BATCH, fails=verb)
     assert len(queue.changes) == changes
     assert "not put back into the queue as it should be: scontrol: error: busy" in queue.log
+
+
+def test_who_holds_a_job_is_left_his_hold(tmp_path: Path, daemon: Munged) -> None:
+    queue = put_back(tmp_path, daemon, "42|42|N/A|RUNNING|1|1|0|0|")
+    assert queue.changes == ["scontrol requeue 42", "scontrol update JobId=42 StartTime=now+30"]

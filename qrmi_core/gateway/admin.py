@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from qrmi_core.gateway.auth import Authenticator, Caller, Forbidden, Unauthorize
 from qrmi_core.gateway.guard import Guard, answer, error_answer, read_body
 from qrmi_core.gateway.listing import leases_told, resources_told
 from qrmi_core.gateway.service import Gateway, GrantRefused
-from qrmi_core.leases import LeaseState
+from qrmi_core.leases import LeaseState, LeaseTask
 from qrmi_core.munge import MungeUnavailable
 from qrmi_core.names import did_you_mean
 
@@ -141,10 +142,11 @@ class Admin:
         return answer({})
 
     async def _add_task(self, request: web.Request, caller: Caller, body: Body) -> web.Response:
-        lease_id, resource, task = request.match_info["lease"], _text(body, "resource"), _task(body)
+        lease_id = request.match_info["lease"]
+        task = LeaseTask(_text(body, "resource"), _task(body), submitted=time.time())
         record = await self._gateway.lease(lease_id) if _LEASE.fullmatch(lease_id) else None
         self._must(record is not None and record.holder is not None and record.holder.uid == caller.uid)
-        await self._gateway.within("journal", self._gateway.keeper.add_task, lease_id, resource, task)
+        await self._gateway.within("journal", self._gateway.keeper.add_task, lease_id, task)
         return answer({})
 
     async def _leases(self, request: web.Request, caller: Caller, _: Body) -> web.Response:

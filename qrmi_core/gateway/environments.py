@@ -118,6 +118,10 @@ class Environments:
             wants[name] = count
         return wants
 
+    def to_acquire(self, name: str, holder: Holder, seconds: float) -> QuantumResource | None:
+        """The resource to be acquired at a grant; None where nothing is."""
+        return self.make(name, holder, None, seconds)
+
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> QuantumResource | None:
         """The resource for one holder; None where nothing is to be acquired.
 

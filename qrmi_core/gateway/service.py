@@ -65,6 +65,9 @@ class _Source:
     def __init__(self, environments: Environments) -> None:
         self.environments = environments
 
+    def to_acquire(self, name: str, holder: Holder, seconds: float) -> QuantumResource | None:
+        return self.environments.to_acquire(name, holder, seconds)
+
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> QuantumResource | None:
         return self.environments.make(name, holder, token, seconds)
 

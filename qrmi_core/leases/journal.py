@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qrmi_core.errors import LeaseError
 from qrmi_core.leases.records import JobKey, LeaseRecord, LeaseState
@@ -23,10 +23,24 @@ class JournalUnavailable(LeaseError):
 
 @dataclass(frozen=True)
 class LeaseTask:
-    """A task that was announced as one of a lease."""
+    """A task of a lease, or (``kind`` "session") a vendor's session that its job opened; known by its first two fields.
+
+    ``parent`` is the session or batch that it is in, ``program`` what it runs, ``detail`` a text of whoever notes it;
+    times are seconds since the epoch, ``usage`` is seconds of the device, ``outcome`` how it ended.
+    """
 
     resource: str
     task_id: str
+    kind: str = field(default="task", compare=False)
+    parent: str | None = field(default=None, compare=False)
+    program: str | None = field(default=None, compare=False)
+    detail: str | None = field(default=None, compare=False, repr=False)
+    submitted: float | None = field(default=None, compare=False)
+    started: float | None = field(default=None, compare=False)
+    ended: float | None = field(default=None, compare=False)
+    shots: int | None = field(default=None, compare=False)
+    usage: float | None = field(default=None, compare=False)
+    outcome: str | None = field(default=None, compare=False)
 
 
 class Journal(ABC):
@@ -57,8 +71,12 @@ class Journal(ABC):
         """Keep a task of a lease, twice is no error; False where the lease has so many already."""
 
     @abstractmethod
+    def update_task(self, lease_id: str, task: LeaseTask) -> None:
+        """Keep what is known of a task by now; one that is not there is left out."""
+
+    @abstractmethod
     def tasks(self, lease_id: str) -> list[LeaseTask]:
-        """The tasks of a lease, in the order of their announcement."""
+        """The tasks of a lease that are not known to have ended, in the order of their announcement."""
 
     @abstractmethod
     def prune(self, before: float) -> int:
@@ -105,9 +123,15 @@ class MemoryJournal(Journal):
             tasks[task] = None
             return True
 
+    def update_task(self, lease_id: str, task: LeaseTask) -> None:
+        with self._lock:
+            tasks = self._tasks.get(lease_id, {})
+            if task in tasks:
+                self._tasks[lease_id] = {task if each == task else each: None for each in tasks}
+
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         with self._lock:
-            return list(self._tasks.get(lease_id, ()))
+            return [task for task in self._tasks.get(lease_id, ()) if task.ended is None]
 
     def prune(self, before: float) -> int:
         with self._lock:

@@ -187,7 +187,7 @@ class LeaseKeeper:
         try:
             for name in [each.resource for each in record.acquisitions]:
                 seconds = max(SHORTEST_VENDOR_SECONDS, deadline - time.monotonic())
-                resource = self._source.make(name, holder, None, seconds)
+                resource = self._source.to_acquire(name, holder, seconds)
                 if resource is None:
                     nothing = replace(record.acquisition(name), state=AcquisitionState.ACQUIRED)
                     record = record.with_acquisition(nothing)
@@ -225,13 +225,14 @@ class LeaseKeeper:
             self._lanes.keep(refused)
             _log.exception("lease %s could not be refused in the journal", record.id)
 
-    def add_task(self, lease_id: str, resource: str, task_id: str) -> None:
+    def add_task(self, lease_id: str, task: LeaseTask) -> None:
         """Note a task of a lease, to be cancelled at its end; of a lease that has just ended it is cancelled now.
 
         Raises:
             LeaseRefused: there is no such lease, it has no such resource or too many tasks, or it ended long ago.
         """
         with self._releaser.turn(lease_id):
+            resource = task.resource
             record = self.get(lease_id)
             if record is None or resource not in {each.resource for each in record.acquisitions}:
                 raise LeaseRefused(f"no lease {lease_id} has a resource {resource}", resource=resource)
@@ -239,7 +240,6 @@ class LeaseKeeper:
                 raise LeaseRefused(f"lease {lease_id} was not granted: it has no tasks", resource=resource)
             if record.ended is not None and record.ended < time.time() - LATE_SECONDS and not record.may_hold:
                 raise LeaseRefused(f"lease {lease_id} ended long ago: it has no new tasks", resource=resource)
-            task = LeaseTask(resource, task_id)
             if not self._journal.add_task(lease_id, task, most=MOST_TASKS):
                 raise LeaseRefused(
                     f"lease {lease_id} has {MOST_TASKS} tasks already: more are not cancelled at its end",

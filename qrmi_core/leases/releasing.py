@@ -21,6 +21,7 @@ __all__ = ["Releaser", "ResourceSource"]
 
 _log = logging.getLogger(__name__)
 
+SESSION = "session"
 VENDOR_SECONDS = 20.0
 FIRST_GAP = 2.0
 LONGEST_GAP = 60.0
@@ -35,8 +36,15 @@ TRIES_OF_A_TASK = 6
 class ResourceSource(Protocol):
     """Who makes the resources that leases are of."""
 
+    def to_acquire(self, name: str, holder: Holder, seconds: float) -> QuantumResource | None:
+        """The resource to be acquired at a grant; None where nothing is, or only with the job's first task.
+
+        Raises:
+            QRMIError: it cannot be made.
+        """
+
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> QuantumResource | None:
-        """The resource for one holder and acquisition, whose calls take about so long at most.
+        """The resource for one holder and acquisition, to be given back; its calls take about so long at most.
 
         None where there is nothing to acquire, as for a simulator that runs within the allocation.
 
@@ -216,7 +224,10 @@ class Releaser:
                 return runs_on, problem or QRMIError(text, transient=True, resource=resource.name)
             task = left.pop()
             try:
-                resource.task_stop(task.task_id)
+                if task.kind == SESSION:
+                    resource.release(task.task_id)
+                else:
+                    resource.task_stop(task.task_id)
             except TaskNotFound:
                 pass
             except UnsupportedFunction:
@@ -234,7 +245,7 @@ class Releaser:
     def _drained(self, record: LeaseRecord, acquisition: Acquisition, resource: QuantumResource) -> Acquisition:
         stopped = self._stopped.setdefault(record.id, set())
         for task in self._tasks(record, resource):
-            if task in stopped:
+            if task in stopped or task.kind == SESSION:
                 continue
             try:
                 ended = resource.task_info(task.task_id).status.is_final

@@ -12,44 +12,27 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from qrmi_core.leases.journal import Journal, JournalUnavailable, LeaseTask
+from qrmi_core.leases.journal_schema import VERSION, bring_up_to_date
 from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, JobKey, LeaseRecord, LeaseState
 
-__all__ = ["VERSION", "SqliteJournal"]
+__all__ = ["SqliteJournal"]
 
-VERSION = 1
 BUSY_SECONDS = 30.0
 MOST_IN_ONE_COMMIT = 200
 PRUNED_AT_ONCE = 500
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-_SCHEMA = """
-CREATE TABLE leases (
-    id TEXT PRIMARY KEY, cluster TEXT, job_id INTEGER, submitted INTEGER, restarts INTEGER,
-    uid INTEGER, user TEXT, account TEXT, nodes TEXT, ends REAL, batch INTEGER, array TEXT,
-    state TEXT NOT NULL, granted REAL NOT NULL, expires REAL, reason TEXT, transient INTEGER NOT NULL,
-    owner TEXT NOT NULL, nodes_done TEXT NOT NULL, ended REAL, may_hold INTEGER NOT NULL);
-CREATE UNIQUE INDEX one_for_each_run ON leases (cluster, job_id, submitted, restarts)
-    WHERE state <> 'refused' AND job_id IS NOT NULL;
-CREATE INDEX held ON leases (may_hold) WHERE may_hold;
-CREATE INDEX over ON leases (ended) WHERE ended IS NOT NULL;
-CREATE TABLE acquisitions (
-    lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE, place INTEGER NOT NULL, resource TEXT NOT NULL,
-    lanes INTEGER NOT NULL, asked TEXT, state TEXT NOT NULL, token TEXT, reason TEXT, until REAL,
-    tries INTEGER NOT NULL, next_try REAL NOT NULL, PRIMARY KEY (lease, resource));
-CREATE TABLE tasks (
-    lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE, resource TEXT NOT NULL, task_id TEXT NOT NULL,
-    PRIMARY KEY (lease, resource, task_id));
-"""
 _LEASE = (
     "id, cluster, job_id, submitted, restarts, uid, user, account, nodes, ends, batch, array, "
     "state, granted, expires, reason, transient, owner, nodes_done, ended, may_hold"
 )
 _ACQUISITION = "lease, place, resource, lanes, asked, state, token, reason, until, tries, next_try"
+TASK_COLUMNS = tuple(each.name for each in fields(LeaseTask))
 _RUN = "cluster = ? AND job_id = ? AND submitted = ? AND restarts = ? AND state <> 'refused'"
 
 
@@ -116,8 +99,7 @@ class SqliteJournal(Journal):
                 f"the journal {self._path} is of version {version}, and this program knows {VERSION}: "
                 f"start the newer version of this program"
             )
-        if version == 0:
-            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+        bring_up_to_date(connection, version)
 
     def _unavailable(self, error: Exception) -> JournalUnavailable:
         if isinstance(error, JournalUnavailable):
@@ -174,13 +156,35 @@ class SqliteJournal(Journal):
         for write, answer in zip(batch, answers, strict=True):
             write.answer.set_result(answer)
 
-    def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+    def change(self, work: Callable[[sqlite3.Connection], Any]) -> Future[Any]:
+        """Do something in a transaction of the writer's; what others ask for at the same time is one commit with it.
+
+        The future has what ``work`` returned once that is on the disk, or JournalUnavailable.
+
+        Raises:
+            JournalUnavailable: the journal is closed.
+        """
         write = _Write(work, Future())
         with self._asking:
             if self._closed:
                 raise JournalUnavailable(f"the journal {self._path} is closed: the gateway is stopping", transient=True)
             self._work.put(write)
-        return write.answer.result()
+        return write.answer
+
+    def rows(self, query: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query of SQL finds.
+
+        Raises:
+            JournalUnavailable: the journal cannot be read.
+        """
+        with self._reading:
+            try:
+                return self._reader.execute(query, tuple(values)).fetchall()
+            except sqlite3.Error as error:
+                raise self._unavailable(error) from error
+
+    def _do(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        return self.change(work).result()
 
     def claim(self, record: LeaseRecord) -> LeaseRecord:
         def work(connection: sqlite3.Connection) -> LeaseRecord:
@@ -225,18 +229,24 @@ class SqliteJournal(Journal):
             (count,) = connection.execute("SELECT count(*) FROM tasks WHERE lease = ?", row[:1]).fetchone()
             if count >= most:
                 return False
-            connection.execute("INSERT INTO tasks VALUES (?, ?, ?)", row)
+            marks = ", ".join("?" * (1 + len(TASK_COLUMNS)))
+            connection.execute(
+                f"INSERT INTO tasks (lease, {', '.join(TASK_COLUMNS)}) VALUES ({marks})",  # noqa: S608
+                (lease_id, *astuple(task)),
+            )
             return True
 
         return bool(self._do(work))
 
+    def update_task(self, lease_id: str, task: LeaseTask) -> None:
+        changed = ", ".join(f"{name} = ?" for name in TASK_COLUMNS[2:])
+        query = f"UPDATE tasks SET {changed} WHERE lease = ? AND resource = ? AND task_id = ?"  # noqa: S608
+        values = (*astuple(task)[2:], lease_id, task.resource, task.task_id)
+        self._do(lambda connection: connection.execute(query, values).rowcount)
+
     def tasks(self, lease_id: str) -> list[LeaseTask]:
-        query = "SELECT resource, task_id FROM tasks WHERE lease = ? ORDER BY rowid"
-        with self._reading:
-            try:
-                return [LeaseTask(*row) for row in self._reader.execute(query, (lease_id,))]
-            except sqlite3.Error as error:
-                raise self._unavailable(error) from error
+        query = f"SELECT {', '.join(TASK_COLUMNS)} FROM tasks WHERE lease = ? AND ended IS NULL ORDER BY rowid"  # noqa: S608
+        return [LeaseTask(*row) for row in self.rows(query, (lease_id,))]
 
     def prune(self, before: float) -> int:
         # Few at a time: grants wait for the same writer.

@@ -26,7 +26,7 @@ from qrmi_core import (
     UnsupportedFunction,
     VendorUnreachable,
 )
-from qrmi_core.leases import Holder, JobKey
+from qrmi_core.leases import Holder, JobKey, LeaseTask
 from qrmi_core.leases.keeper import JOB_OVER, LeaseKeeper
 
 __all__ = ["Shelf", "ShelfSource", "holder", "look", "retry"]
@@ -111,6 +111,9 @@ class ShelfSource:
         self.directory = directory
         self.queues: dict[str, int] = {}
 
+    def to_acquire(self, name: str, holder: Holder, seconds: float) -> Shelf | None:
+        return self.make(name, holder, None, seconds)
+
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> Shelf | None:
         return None if name == "local" else Shelf(name, self.directory, JobContext(token))
 
@@ -155,7 +158,7 @@ def main() -> None:
     for thread in asking:
         thread.join()
     assert len({record.id for record in answers}) == 1, answers
-    keeper.add_task(answers[0].id, "a", Shelf("a", directory, JobContext()).start("task-1"))
+    keeper.add_task(answers[0].id, LeaseTask("a", Shelf("a", directory, JobContext()).start("task-1")))
     keeper.node_done(answers[0].id, "n1")
 
 

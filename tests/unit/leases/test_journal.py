@@ -15,7 +15,7 @@ import pytest
 from shelf import Shelf, ShelfSource, holder, look
 
 from qrmi_core import JobContext
-from qrmi_core.leases import LeaseRecord, LeaseState
+from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
 from qrmi_core.leases.journal import JournalUnavailable, MemoryJournal
 from qrmi_core.leases.keeper import LeaseKeeper
 from qrmi_core.leases.sqlite_journal import SqliteJournal
@@ -38,7 +38,9 @@ def test_leases_are_forgotten_a_month_after_their_end(journal: SqliteJournal, tm
     month = 30 * 86400.0
     old, young, held, pending = (keeper.grant(holder(job), {name: 1}, wait=0) for job, name in enumerate("bbba", 1))
     for lease in (old, pending):
-        keeper.add_task(lease.id, lease.acquisitions[0].resource, shelf(source, lease.resources).start("task"))
+        keeper.add_task(
+            lease.id, LeaseTask(lease.acquisitions[0].resource, shelf(source, lease.resources).start("task"))
+        )
     for lease in (old, young):
         keeper.release(lease.id, why="test")
     (shelf(source, "a").directory / "away").touch()
@@ -131,4 +133,29 @@ def test_who_asks_a_journal_that_is_being_closed_is_told_so(tmp_path: Path) -> N
                     each.result(10)
         with pytest.raises(JournalUnavailable, match="is closed: the gateway is stopping"):
             journal.write(held[0])
+        journal.close()
+
+
+def test_a_journal_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    SqliteJournal(file).close()
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.executescript("""
+            DROP TABLE tokens; DROP TABLE secrets; DROP TABLE tasks;
+            CREATE TABLE tasks (
+                lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE, resource TEXT NOT NULL,
+                task_id TEXT NOT NULL, PRIMARY KEY (lease, resource, task_id));
+            INSERT INTO leases (id, state, granted, transient, owner, nodes_done, may_hold)
+                VALUES ('old', 'granted', 1.0, 0, '', '[]', 1);
+            INSERT INTO tasks VALUES ('old', 'a', '12');
+            PRAGMA user_version = 1;""")
+    journal = SqliteJournal(file)
+    try:
+        assert journal.tasks("old") == [LeaseTask("a", "12")]
+        journal.update_task("old", LeaseTask("a", "12", ended=5.0, shots=100, usage=1.5, outcome="completed"))
+        assert journal.tasks("old") == []
+        assert journal.rows("SELECT kind, shots, usage, outcome FROM tasks") == [("task", 100, 1.5, "completed")]
+        journal.change(lambda connection: connection.execute("INSERT INTO tokens VALUES (x'00', 'old')")).result(10)
+        assert journal.rows("SELECT lease FROM tokens") == [("old",)]
+    finally:
         journal.close()

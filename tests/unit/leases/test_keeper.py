@@ -18,7 +18,7 @@ import pytest
 from shelf import Shelf, ShelfSource, holder, look, retry
 
 from qrmi_core import JobContext, LeaseRefused, polling
-from qrmi_core.leases import AcquisitionState, LeaseState, failpoints
+from qrmi_core.leases import AcquisitionState, LeaseState, LeaseTask, failpoints
 from qrmi_core.leases.journal import JournalUnavailable
 from qrmi_core.leases.keeper import LeaseKeeper
 from qrmi_core.leases.records import LeaseRecord
@@ -87,7 +87,7 @@ def test_a_newer_journal_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "newer") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(JournalUnavailable, match="is of version 99, and this program knows 1: start the newer version"):
+    with pytest.raises(JournalUnavailable, match="is of version 99, and this program knows 2: start the newer version"):
         SqliteJournal(tmp_path / "newer")
 
 
@@ -201,7 +201,7 @@ def test_a_release_is_tried_until_it_succeeds(keeper: LeaseKeeper, source: Shelf
 def test_tasks_are_cancelled_and_what_cannot_be_keeps_its_lane(keeper: LeaseKeeper, source: ShelfSource) -> None:
     first = keeper.grant(holder(1), {"a": 1, "b": 1}, wait=0)
     for name in ("a", "b"):
-        keeper.add_task(first.id, name, shelf(source, name).start("task"))
+        keeper.add_task(first.id, LeaseTask(name, shelf(source, name).start("task")))
     (shelf(source, "b").directory / "cannot-cancel").touch()
     record = keeper.release(first.id, why="test")
     assert states(record) == [AcquisitionState.RELEASED, AcquisitionState.DRAINING]
@@ -211,14 +211,14 @@ def test_tasks_are_cancelled_and_what_cannot_be_keeps_its_lane(keeper: LeaseKeep
     polling.wait_until(lambda: retry(keeper) or not keeper.live(), timeout=10)
     assert keeper.used("b") == 0
     with pytest.raises(LeaseRefused, match="no lease 12 has a resource a"):
-        keeper.add_task("12", "a", "x")
+        keeper.add_task("12", LeaseTask("a", "x"))
 
 
 def test_a_task_that_is_announced_late_is_cancelled(keeper: LeaseKeeper, source: ShelfSource) -> None:
     lease = keeper.grant(holder(), {"a": 1}, wait=0)
     task = shelf(source, "a").start("late")
     keeper.release(lease.id, why="test")
-    keeper.add_task(lease.id, "a", task)
+    keeper.add_task(lease.id, LeaseTask("a", task))
     retry(keeper)
     assert shelf(source, "a").task_status(task).value == "cancelled"
     assert keeper.live() == []
@@ -226,7 +226,7 @@ def test_a_task_that_is_announced_late_is_cancelled(keeper: LeaseKeeper, source:
 
 def test_results_can_be_read_while_tasks_are_cancelled(keeper: LeaseKeeper, source: ShelfSource) -> None:
     lease = keeper.grant(holder(), {"a": 1}, wait=0)
-    keeper.add_task(lease.id, "a", shelf(source, "a").start("task"))
+    keeper.add_task(lease.id, LeaseTask("a", shelf(source, "a").start("task")))
     keeper.cancel_tasks(lease.id)
     assert shelf(source, "a").task_status("task").value == "cancelled"
     assert keeper.live()[0].state is LeaseState.GRANTED
@@ -264,7 +264,7 @@ def test_what_cannot_be_cancelled_keeps_its_lane_beyond_the_jobs_time(
     task, away = (
         keeper.grant(holder(job, ends=time.time() + 60), {name: 1}, wait=0) for job, name in ((1, "a"), (2, "b"))
     )
-    keeper.add_task(task.id, "a", shelf(source, "a").start("task"))
+    keeper.add_task(task.id, LeaseTask("a", shelf(source, "a").start("task")))
     (shelf(source, "a").directory / "cannot-cancel").touch()
     (shelf(source, "b").directory / "away").touch()
     for lease in (task, away):

@@ -59,6 +59,12 @@ class BearerToken:
         """The last token, for texts that must not hold it."""
         return self._token.value if self._token else None
 
+    @property
+    def at_hand(self) -> Token | None:
+        """The token if it is good for a while yet; it never blocks."""
+        token, renew_at = self._token, self._renew_at
+        return token if renew_at is None or time.monotonic() < renew_at else None
+
     def current(self) -> Token:
         """A token that is good for a while yet."""
         with self._lock:

@@ -25,6 +25,7 @@ __all__ = ["LARGEST_BODY", "admin_application"]
 
 LARGEST_BODY = 64 * 1024
 LARGEST_NUMBER = 2**53
+NO_PROXY = ("no_proxy", "NO_PROXY")
 LONGEST_TEXT = 1000
 _LEASE = re.compile(r"[0-9a-f]{32}")
 _NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
@@ -61,6 +62,7 @@ class Admin:
             ("POST", "/v1/jobs/{job}/node-done", self._job_node_done),
             ("POST", "/v1/jobs/{job}/ending", self._ending),
             ("POST", "/v1/jobs/{job}/release", self._release),
+            ("GET", "/v1/usage", self._usage),
             ("GET", "/v1/resources", self._resources),
             ("GET", "/v1/resources/{resource}/target", self._target),
             ("GET", "/v1/resources/{resource}/status", self._status),
@@ -114,6 +116,11 @@ class Admin:
                 "environment": variables.environment,
                 "defaults": variables.defaults,
                 "absent": variables.absent,
+                "vendor": {
+                    "set": variables.vendor.always,
+                    "default": variables.vendor.defaults,
+                    "extend": dict.fromkeys(NO_PROXY, variables.no_proxy) if variables.no_proxy else {},
+                },
             }
         )
 
@@ -146,6 +153,8 @@ class Admin:
         task = LeaseTask(_text(body, "resource"), _task(body), submitted=time.time())
         record = await self._gateway.lease(lease_id) if _LEASE.fullmatch(lease_id) else None
         self._must(record is not None and record.holder is not None and record.holder.uid == caller.uid)
+        if self._gateway.resources.is_behind_a_door(task.resource):
+            return answer({})  # its door has seen it, and whose it is
         await self._gateway.within("journal", self._gateway.keeper.add_task, lease_id, task)
         return answer({})
 
@@ -156,6 +165,18 @@ class Admin:
         else:
             records = [record for record in records if record.holder and record.holder.uid == caller.uid]
         return answer({"leases": leases_told(records)})
+
+    async def _usage(self, request: web.Request, caller: Caller, _: Body) -> web.Response:
+        everybody = request.query.get("all") == "1"
+        if everybody:
+            self._must(await self._is_operator(caller))
+        try:
+            since = float(request.query.get("since", "0"))
+        except ValueError:
+            raise InputError("since: seconds since the epoch were expected") from None
+        return answer(
+            {"tasks": await self._gateway.doors.books.usage(uid=None if everybody else caller.uid, since=since)}
+        )
 
     async def _release(self, request: web.Request, caller: Caller, _: Body) -> web.Response:
         job_id = _job_id(request)

@@ -143,6 +143,16 @@ class Hosts:
             return False
         return caller.address in self._further.get(node, ()) or caller.address in self._addresses(node, caller.address)
 
+    def is_one_of(self, address: str, nodes: Collection[str]) -> bool:
+        """True for the address of one of these nodes.
+
+        Raises:
+            QRMIError: slurmctld does not tell the addresses of its nodes.
+        """
+        if any(address in self._further.get(node, ()) for node in nodes):
+            return True
+        return any(address in self._addresses(node, address) for node in nodes)
+
     def is_operator(self, caller: Caller) -> bool:
         """True for root on this host, and for the site's operators on any."""
         if caller.uid == 0:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a job gets of each resource, by the way it reaches it, and who may have it at all.
 
-``direct``: the vendor's endpoint and the site's credential, and what was acquired. ``local``: a simulator that runs
-within the allocation, for which nothing is acquired.
+``gateway``: the gateway's own address and the job's token. ``direct``: the vendor's endpoint and the site's credential,
+and what was acquired. ``local``: a simulator that runs within the allocation, for which nothing is acquired.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from qrmi_core.config import Configuration, ConfiguredPool, ConfiguredResource
 from qrmi_core.discovery import driver, engine_types
 from qrmi_core.environment import JobEnvironment, JobResource, write_job
 from qrmi_core.errors import ConfigurationError, LeaseRefused
-from qrmi_core.http_settings import DEADLINE
+from qrmi_core.gateway.doors.door import Door, VendorVariables
+from qrmi_core.http_settings import CA, DEADLINE
 from qrmi_core.leases import Holder, LeaseRecord
 from qrmi_core.names import LICENCE, licence
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.service import make_resource
 from qrmi_core.sharing import Shared
 
-__all__ = ["Access", "Environments", "JobVariables"]
+__all__ = ["Access", "Environments", "JobDoors", "JobVariables"]
 
 Access: TypeAlias = Literal["gateway", "direct", "local"]
 
 SPARE_SECONDS = 60.0
 """Seconds by which an allocation may be longer than ``max_lease``: Slurm counts in whole minutes."""
+
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+"""Where requests, Python's ssl and curl look for the certificates to trust."""
 
 Adapt: TypeAlias = Callable[[QuantumResource], None]
 
@@ -41,12 +46,24 @@ class JobVariables:
     """What a job's environment gets.
 
     ``environment`` in any case, ``defaults`` where the user has set none of that name; ``absent`` is taken away, for
-    there the user may not choose.
+    there the user may not choose. ``vendor`` is what vendors' own clients read, for the user to opt out of, and
+    ``no_proxy`` the host that is reached without a proxy.
     """
 
     environment: Mapping[str, str] = field(repr=False)
     defaults: Mapping[str, str] = field(repr=False)
     absent: tuple[str, ...]
+    vendor: VendorVariables = field(default_factory=VendorVariables)
+    no_proxy: str | None = None
+
+
+@dataclass(frozen=True)
+class JobDoors:
+    """Where jobs reach the gateway: its URL, the file with the certificates to trust there, and its doors by type."""
+
+    url: str
+    ca: str | None
+    door: Callable[[str], Door | None]
 
 
 class Environments:
@@ -63,6 +80,7 @@ class Environments:
         *,
         queue_of: Callable[[str], int] = lambda _: 0,
         adapt: Adapt = lambda _resource: None,
+        doors: JobDoors | None = None,
     ) -> None:
         """Check what a gateway needs beyond the configuration's own rules.
 
@@ -72,6 +90,7 @@ class Environments:
         self._file = file
         self._queue_of = queue_of
         self._adapt = adapt
+        self._doors = doors
         self._shared = Shared()
         self.resources: Mapping[str, ConfiguredResource] = {each.name: each for each in configuration.resources}
         self.pools: Mapping[str, ConfiguredPool] = {each.name: each for each in configuration.pools}
@@ -84,21 +103,38 @@ class Environments:
 
     def _check(self, resource: ConfiguredResource, place: str) -> None:
         if self.access(resource.name) == "gateway":
-            raise ConfigurationError(
-                "this version of the gateway does not stand between jobs and vendors yet: "
-                '"direct" (the job gets the credential), "local" (simulators) or nothing was expected',
-                file=self._file,
-                place=f"{place}.access",
-            )
+            self._check_door(resource, f"{place}.access")
         for name, value in resource.environment.items():
             if isinstance(value, str) and any(character in value for character in "\n\0"):
                 text = "a value with a line break cannot be handed to jobs"
                 raise ConfigurationError(text, file=self._file, place=f"{place}.environment.{name}")
 
+    def _check_door(self, resource: ConfiguredResource, place: str) -> None:
+        problem = None
+        if self._doors is None:
+            problem = "jobs cannot reach the gateway: set listen.jobs in its own file"
+        elif self._doors.door(resource.type) is None:
+            problem = f"the gateway has no door for {resource.type}"
+        elif self._users_bring_the_key(resource.name):
+            problem = "the site has no credential of its own for it: with the users' keys it can only be direct"
+        if problem:
+            raise ConfigurationError(f"{problem}; or set it to direct", file=self._file, place=place)
+
     def access(self, name: str) -> Access:
-        """How jobs reach a resource: as it is configured, else as fits its type."""
+        """How jobs reach a resource: as it is configured, else as fits its type and what the gateway has."""
         resource = self.resources[name]
-        return resource.access or ("local" if resource.type in engine_types() else "direct")
+        if resource.access is not None:
+            return resource.access
+        if resource.type in engine_types():
+            return "local"
+        door = self._doors.door(resource.type) if self._doors is not None else None
+        return "gateway" if door is not None and door.by_default and not self._users_bring_the_key(name) else "direct"
+
+    def _door(self, name: str) -> Door | None:
+        """The door that a resource is behind."""
+        if self._doors is None or self.access(name) != "gateway":
+            return None
+        return self._doors.door(self.resources[name].type)
 
     def wanted(self, licences: Mapping[str, int]) -> dict[str, int]:
         """Lanes by resource or pool, from the licences of a job.
@@ -119,8 +155,9 @@ class Environments:
         return wants
 
     def to_acquire(self, name: str, holder: Holder, seconds: float) -> QuantumResource | None:
-        """The resource to be acquired at a grant; None where nothing is."""
-        return self.make(name, holder, None, seconds)
+        """The resource to be acquired at a grant; None where nothing is, or only with the job's first task."""
+        door = self._door(name) if name in self.resources else None
+        return None if door is not None and door.acquired_late else self.make(name, holder, None, seconds)
 
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> QuantumResource | None:
         """The resource for one holder; None where nothing is to be acquired.
@@ -141,7 +178,8 @@ class Environments:
             QRMIError: it cannot be made.
         """
         configured = self.resources[name]
-        values = configured.values()
+        door = self._door(name)
+        values = configured.values() if door is None else door.for_gateway(configured.values())
         if any(variable.name == DEADLINE for variable in driver(configured.type).variables):
             values = {**values, DEADLINE: f"{_least(values.get(DEADLINE), seconds):g}"}
         with self._shared.in_use():
@@ -175,8 +213,8 @@ class Environments:
             return f"{name} is lent for {longest} seconds at most: submit the job with --time={minutes}"
         return None
 
-    def of_lease(self, record: LeaseRecord) -> JobVariables:
-        """The variables of the job that holds a lease.
+    def of_lease(self, record: LeaseRecord, token: str | None = None) -> JobVariables:
+        """The variables of the job that holds a lease, and the ``token`` with which it comes in by the doors.
 
         Raises:
             ConfigurationError: a secret is not there any more.
@@ -184,29 +222,64 @@ class Environments:
         holder = record.holder
         if holder is None:
             raise LeaseRefused(f"lease {record.id} is of no job")
-        resources = tuple(self._of_resource(each.resource, each.token, holder) for each in record.acquisitions)
+        resources = tuple(self._of_resource(each.resource, each.token, holder, token) for each in record.acquisitions)
         environment = write_job(
             JobEnvironment(resources, uid=holder.uid, job_id=str(holder.key.job_id), lease=record.id)
         )
         for name, value in environment.items():
             if "\n" in value or "\0" in value:
                 raise ConfigurationError(f"{name} has a line break in it, and cannot be handed to a job")
-        known = [
-            (each.name, driver(each.type).variables) for each in resources if self.access(each.name) != "local"
-        ]  # a simulator needs not be installed here
-        credentials = {f"{name}_{one.name}" for name, variables in known for one in variables if one.is_credential}
-        endpoints = [f"{name}_{one.name}" for name, variables in known for one in variables if one.endpoint]
+        known = [(each.name, driver(each.type).variables) for each in resources if self.access(each.name) != "local"]
+        direct = [(name, variables) for name, variables in known if self.access(name) == "direct"]
+        credentials = {f"{name}_{one.name}" for name, variables in direct for one in variables if one.is_credential}
+        endpoints = [
+            f"{name}_{one.name}"
+            for name, variables in known
+            for one in variables
+            if one.endpoint or (one.is_credential and self.access(name) == "gateway")
+        ]
         return JobVariables(
             {name: value for name, value in environment.items() if name not in credentials},
             {name: value for name, value in environment.items() if name in credentials},
             tuple(name for name in endpoints if name not in environment),
+            self._vendor_variables(record, token),
+            urlsplit(self._doors.url).hostname if self._doors is not None and token is not None else None,
         )
 
-    def _of_resource(self, name: str, token: str | None, holder: Holder) -> JobResource:
-        configured = self.resources[name]
+    def _vendor_variables(self, record: LeaseRecord, token: str | None) -> VendorVariables:
+        behind: dict[Door, list[ConfiguredResource]] = {}
+        for each in record.acquisitions:
+            if (door := self._door(each.resource)) is not None:
+                behind.setdefault(door, []).append(self.resources[each.resource])
+        always: dict[str, str] = {}
+        defaults: dict[str, str] = {}
+        for door, resources in behind.items():
+            if self._doors is not None and token is not None:
+                told = door.vendor_variables(tuple(resources), self._doors.url, token)
+                always.update(told.always)
+                defaults.update(told.defaults)
+        if behind and self._doors is not None and self._doors.ca is not None:
+            defaults.update(dict.fromkeys(CA_VARIABLES, self._doors.ca))
+        return VendorVariables(always, defaults)
+
+    def is_behind_a_door(self, name: str) -> bool:
+        """Whether jobs reach a resource through the gateway only."""
+        return name in self.resources and self._door(name) is not None
+
+    def needs_token(self, record: LeaseRecord) -> bool:
+        """Whether the job of a lease comes in by a door."""
+        return any(self._door(each.resource) is not None for each in record.acquisitions)
+
+    def _of_resource(self, name: str, acquired: str | None, holder: Holder, token: str | None) -> JobResource:
+        configured, door = self.resources[name], self._door(name)
         if self.access(name) == "local":
             return JobResource(name, configured.type, configured.values())
-        return JobResource(name, configured.type, configured.values(), token, self._left(holder))
+        if door is None or self._doors is None or token is None:
+            return JobResource(name, configured.type, configured.values(), acquired, self._left(holder))
+        values = door.values(configured, f"{self._doors.url}/r/{name}", token)
+        if self._doors.ca is not None:
+            values = {**values, CA: self._doors.ca}
+        return JobResource(name, door.shows, values, acquired, self._left(holder))
 
     @staticmethod
     def _left(holder: Holder) -> int | None:

@@ -33,7 +33,7 @@ EVERYBODY = 0o666
 
 
 class GatewayServer:
-    """Listens while its ``async with`` block runs; ``port`` is the one of ``admin_tcp`` then."""
+    """Listens while its ``async with`` block runs; ``port`` is that of ``admin_tcp``, ``jobs_port`` of ``jobs``."""
 
     def __init__(self, file: Path, settings: GatewaySettings, *, guard: Guard | None = None) -> None:
         self._file = file
@@ -41,6 +41,7 @@ class GatewayServer:
         self._guard = guard or Guard()
         self._stack = contextlib.AsyncExitStack()
         self.port = 0
+        self.jobs_port = 0
         self.gateway: Gateway
 
     async def __aenter__(self) -> Self:
@@ -52,18 +53,10 @@ class GatewayServer:
         async with contextlib.AsyncExitStack() as stack:
             self.gateway = Gateway(self._file, self._settings)
             stack.push_async_callback(self.gateway.stop, LAST_SECONDS)
-            application = admin_application(self.gateway, self._guard)
-            runner = web.AppRunner(
-                application,
-                access_log=None,
-                logger=HTTP_LOG,
-                shutdown_timeout=LAST_SECONDS,
-                keepalive_timeout=IDLE_SECONDS,
-            )
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await self._listen(runner, stack)
-            await stack.enter_async_context(self._guard.watching(runner))
+            await self._listen(await self._runner(admin_application(self.gateway, self._guard), stack), stack)
+            if (jobs := self._settings.listen.jobs) is not None:
+                runner = await self._runner(self.gateway.doors.application(self._guard), stack)
+                self.jobs_port = await self._listen_at(runner, jobs, "listen.jobs")
             starting = asyncio.ensure_future(self.gateway.start())
             stack.callback(starting.cancel)
             starting.add_done_callback(_tell)
@@ -72,6 +65,20 @@ class GatewayServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def _runner(self, application: web.Application, stack: contextlib.AsyncExitStack) -> web.AppRunner:
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=HTTP_LOG,
+            handler_cancellation=True,
+            shutdown_timeout=LAST_SECONDS,
+            keepalive_timeout=IDLE_SECONDS,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await stack.enter_async_context(self._guard.watching(runner))
+        return runner
 
     async def _listen(self, runner: web.AppRunner, stack: contextlib.AsyncExitStack) -> None:
         listen = self._settings.listen
@@ -82,18 +89,25 @@ class GatewayServer:
                 stack.callback(path.unlink, missing_ok=True)
                 path.chmod(EVERYBODY)
                 _log.info("listening at %s", path)
-            if listen.admin_tcp is not None:
-                host, port = split_address(listen.admin_tcp)
-                site = web.TCPSite(runner, host, port, ssl_context=self._tls())
-                await site.start()
-                self.port = runner.addresses[-1][1]
-                _log.info("listening at %s:%s%s", host, self.port, " with TLS" if self._settings.tls else "")
         except OSError as error:
-            raise ConfigurationError(
-                f"nobody can listen at {listen.admin_tcp or ''} {listen.admin or ''}: {error.strerror or error}",
-                file=str(self._file),
-                place="listen",
-            ) from error
+            raise self._nobody(f"{listen.admin}", "listen.admin", error) from error
+        if listen.admin_tcp is not None:
+            self.port = await self._listen_at(runner, listen.admin_tcp, "listen.admin_tcp")
+
+    async def _listen_at(self, runner: web.AppRunner, address: str, place: str) -> int:
+        host, port = split_address(address)
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=self._tls()).start()
+        except OSError as error:
+            raise self._nobody(address, place, error) from error
+        port = runner.addresses[-1][1]
+        _log.info("listening at %s:%s%s", host, port, " with TLS" if self._settings.tls else "")
+        return int(port)
+
+    def _nobody(self, address: str, place: str, error: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"nobody can listen at {address}: {error.strerror or error}", file=str(self._file), place=place
+        )
 
     def _tls(self) -> ssl.SSLContext | None:
         if self._settings.tls is None:

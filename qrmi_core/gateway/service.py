@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 from qrmi_core import polling
 from qrmi_core.config import load_site
 from qrmi_core.errors import ConfigurationError, LeaseRefused, QRMIError
-from qrmi_core.gateway.environments import Environments, JobVariables
+from qrmi_core.gateway.doors.door import Door
+from qrmi_core.gateway.doors.doors import Doors
+from qrmi_core.gateway.environments import Environments, JobDoors, JobVariables
 from qrmi_core.gateway.helper_client import HelperClient, lend_credentials
 from qrmi_core.gateway.outages import Outages
 from qrmi_core.gateway.settings import GatewaySettings, load_gateway_settings
@@ -40,6 +42,7 @@ _Answer = TypeVar("_Answer")
 
 RETRY_GAP = 1.0
 RECOVERY_GAP = 2.0
+TIDY_GAP = 5.0
 PROBE_GAP = 2.0
 PRUNE_GAP = 3600.0
 WATCH_GAP = 15.0
@@ -93,12 +96,16 @@ class Gateway:
         self._pools = {name: ThreadPoolExecutor(most, thread_name_prefix=name) for name, most in THREADS.items()}
         self.slurm = SlurmSide(settings)
         self._helper = HelperClient(settings.helper_socket) if settings.helper_socket else None
+        self._job_doors: JobDoors | None = None
         self.vendors = VendorView(self._pools["vendor"], self._bare)
+        self.journal = SqliteJournal(settings.journal)
+        self.doors = Doors(self)
+        if (url := settings.jobs_url) is not None:
+            self._job_doors = JobDoors(url, settings.ca, self._door)
         self._source = _Source(self._environments(settings))
-        self._journal = SqliteJournal(settings.journal)
         self.outages = Outages(Path(settings.state_dir), self._helper, self._bare, pools=lambda: self.resources.members)
         self._members = MembersInService(lambda: self.resources.members, self.outages)
-        self.keeper = LeaseKeeper(self._journal, self._source, self.resources.lanes, self._members)
+        self.keeper = LeaseKeeper(self.journal, self._source, self.resources.lanes, self._members)
         self._watch = VendorWatch(self.outages, self.vendors, lambda: self.resources, self.within)
         self._ready = asyncio.Event()
         self._granting: dict[JobKey, asyncio.Task[LeaseRecord]] = {}
@@ -117,8 +124,15 @@ class Gateway:
                 lend_credentials(resource, self._helper)
 
         return Environments(
-            load_site(Path(settings.qrmi_config)), settings.qrmi_config, queue_of=self.vendors.queue, adapt=adapt
+            load_site(Path(settings.qrmi_config)),
+            settings.qrmi_config,
+            queue_of=self.vendors.queue,
+            adapt=adapt,
+            doors=self._job_doors,
         )
+
+    def _door(self, resource_type: str) -> Door | None:
+        return self.doors.door(resource_type)
 
     def _bare(self, name: str) -> QuantumResource | None:
         """The resource as the gateway itself asks it; None for simulators and unknown names."""
@@ -131,6 +145,7 @@ class Gateway:
         while True:
             try:
                 await self.within("journal", self.keeper.recover)
+                await self.doors.load()
                 break
             except JournalUnavailable as error:
                 _log.error("nothing is granted until the journal can be taken up: %s", error)
@@ -138,6 +153,7 @@ class Gateway:
         self._ready.set()
         self._spawn(self._every(self.settings.poll_slurm, self.look))
         self._spawn(self._every(RETRY_GAP, self._retry))
+        self._spawn(self._every(TIDY_GAP, self.doors.tidy))
         self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.probe)))
         self._spawn(self._every(WATCH_GAP, self._watch.look))
         self._spawn(self._every(PRUNE_GAP, functools.partial(self.within, "loop", self.keeper.prune)))
@@ -162,6 +178,7 @@ class Gateway:
             task.cancel()
         if running := [*self._granting.values(), *self._tasks]:
             await asyncio.wait(running, timeout=patience)
+        await self.doors.close(patience)
         self.slurm.close()
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -184,7 +201,12 @@ class Gateway:
         self.keeper.configure(environments.lanes, self._members)
         self.slurm.configure(settings)
         self.vendors.forget()
+        await self.doors.forget()
         _log.info("the configuration was read again: %s", ", ".join(environments.resources) or "no QPUs")
+
+    def threads(self, kind: str) -> ThreadPoolExecutor:
+        """The threads of one kind; see :data:`THREADS`."""
+        return self._pools[kind]
 
     async def within(self, pool: str, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
         """Call something that blocks, in a thread of that kind."""
@@ -231,7 +253,8 @@ class Gateway:
                 task = self._granting[holder.key] = self._spawn(self._grant(holder, wants, limit))
                 task.add_done_callback(lambda _: self._granting.pop(holder.key, None))
             record = await asyncio.shield(task)
-            return record, await self.within("journal", self.resources.of_lease, record)
+            token = await self.doors.tokens.mint(record.id) if self.resources.needs_token(record) else None
+            return record, await self.within("journal", self.resources.of_lease, record, token)
         except QRMIError as error:
             again = error.transient and job.batch and job.requeue
             requeue = {"id": job.array or str(job.id), "delay": math.ceil(self.settings.hold_off)} if again else None

@@ -94,7 +94,8 @@ class GatewaySettings(Strict):
     ``node_addresses`` names further addresses that a node's munge credentials may have for their origin,
     ``grant_wait`` is how long a grant may wait for a lane or a vendor, ``kill_grace`` how long after the end of a job
     its nodes get to report, ``hold_off`` how long after a refusal a job may start again at the earliest, and
-    ``poll_slurm`` how often leases are compared with slurmctld.
+    ``poll_slurm`` how often leases are compared with slurmctld. ``public_url`` is where jobs reach ``listen.jobs``,
+    ``ca`` the file on the nodes with the certificates to trust there, ``token_from`` from where a job's token is taken.
     """
 
     qrmi_config: _File
@@ -115,8 +116,21 @@ class GatewaySettings(Strict):
     kill_grace: _Seconds = 30.0
     hold_off: Annotated[float, Field(ge=1, le=3600, strict=False)] = 30.0
     poll_slurm: Annotated[float, Field(ge=0.1, le=600, strict=False)] = 3.0
+    token_from: Literal["nodes", "any"] = "nodes"  # noqa: S105  no token
     insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def any_address(self) -> bool:
+        """Whether a job's token is taken from other addresses than those of its nodes."""
+        return self.token_from == "any"  # noqa: S105  no token
+
+    @property
+    def jobs_url(self) -> str | None:
+        """Where jobs reach the gateway, without a slash at its end; None where it does not listen for them."""
+        if self.listen.jobs is None:
+            return None
+        return (self.public_url or f"{'https' if self.tls else 'http'}://{self.listen.jobs}").rstrip("/")
 
     @property
     def journal(self) -> Path:
@@ -150,12 +164,23 @@ def _check_listeners(file: Path, settings: GatewaySettings) -> None:
             file=str(file),
             place="listen",
         )
-    if listen.admin_tcp is not None and settings.tls is None and not settings.insecure:
-        host, _ = split_address(listen.admin_tcp)
+    for key in ("admin_tcp", "jobs", "metrics"):
+        address = getattr(listen, key)
+        if address is None or settings.tls is not None or settings.insecure:
+            continue
+        host, _ = split_address(address)
         if not is_loopback(host):
             raise ConfigurationError(
-                f"{listen.admin_tcp} can be reached from other hosts, so TLS is needed: name certificate and key in "
+                f"{address} can be reached from other hosts, so TLS is needed: name certificate and key in "
                 f'tls, or set "insecure": true where the network is trusted',
                 file=str(file),
-                place="listen.admin_tcp",
+                place=f"listen.{key}",
+            )
+    if listen.jobs is not None and settings.public_url is None:
+        host, port = split_address(listen.jobs)
+        if host in {"0.0.0.0", "::", ""} or port == 0:  # noqa: S104  nothing is bound here
+            raise ConfigurationError(
+                f"jobs cannot be told to go to {listen.jobs}: name the address that they reach in public_url",
+                file=str(file),
+                place="public_url",
             )

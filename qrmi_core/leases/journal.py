@@ -71,8 +71,8 @@ class Journal(ABC):
         """Keep a task of a lease, twice is no error; False where the lease has so many already."""
 
     @abstractmethod
-    def update_task(self, lease_id: str, task: LeaseTask) -> None:
-        """Keep what is known of a task by now; one that is not there is left out."""
+    def update_task(self, task: LeaseTask) -> None:
+        """Keep what is known of a task by now, whichever lease it is of; one that is not there is left out."""
 
     @abstractmethod
     def tasks(self, lease_id: str) -> list[LeaseTask]:
@@ -123,11 +123,11 @@ class MemoryJournal(Journal):
             tasks[task] = None
             return True
 
-    def update_task(self, lease_id: str, task: LeaseTask) -> None:
+    def update_task(self, task: LeaseTask) -> None:
         with self._lock:
-            tasks = self._tasks.get(lease_id, {})
-            if task in tasks:
-                self._tasks[lease_id] = {task if each == task else each: None for each in tasks}
+            for lease_id, tasks in self._tasks.items():
+                if task in tasks:
+                    self._tasks[lease_id] = {task if each == task else each: None for each in tasks}
 
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         with self._lock:

@@ -80,6 +80,10 @@ class LeaseKeeper:
         """A lease by its id, also one that has ended."""
         return self._lanes.get(lease_id) or self._journal.read(lease_id)
 
+    def current(self, lease_id: str) -> LeaseRecord | None:
+        """A lease by its id while an allocation uses it or a vendor may hold something of it; never blocks."""
+        return self._lanes.get(lease_id)
+
     def recover(self) -> None:
         """Take up the journal that another process left: what it was granting is undone, the rest goes on."""
         for record in self._journal.live():

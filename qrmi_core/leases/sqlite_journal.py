@@ -238,10 +238,10 @@ class SqliteJournal(Journal):
 
         return bool(self._do(work))
 
-    def update_task(self, lease_id: str, task: LeaseTask) -> None:
+    def update_task(self, task: LeaseTask) -> None:
         changed = ", ".join(f"{name} = ?" for name in TASK_COLUMNS[2:])
-        query = f"UPDATE tasks SET {changed} WHERE lease = ? AND resource = ? AND task_id = ?"  # noqa: S608
-        values = (*astuple(task)[2:], lease_id, task.resource, task.task_id)
+        query = f"UPDATE tasks SET {changed} WHERE resource = ? AND task_id = ?"  # noqa: S608
+        values = (*astuple(task)[2:], task.resource, task.task_id)
         self._do(lambda connection: connection.execute(query, values).rowcount)
 
     def tasks(self, lease_id: str) -> list[LeaseTask]:

@@ -329,7 +329,7 @@ def test_a_port_in_use_is_named(gateway: Case, daemons: Munged, tmp_path: Path) 
     second = Case(tmp_path, daemons.socket, listen={"admin_tcp": f"127.0.0.1:{gateway.port}"})
     with (
         pytest.raises(
-            ConfigurationError, match=rf"gateway.json: listen: nobody can listen at 127.0.0.1:{gateway.port}"
+            ConfigurationError, match=rf"gateway.json: listen.admin_tcp: nobody can listen at 127.0.0.1:{gateway.port}"
         ),
         second.running(),
     ):

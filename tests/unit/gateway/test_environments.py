@@ -96,8 +96,8 @@ def test_where_users_bring_the_key_nothing_is_acquired() -> None:
     assert made({**IBM, "environment": block}).make("Fez", holder(), None, 5.0) is None
 
 
-def test_gateway_access_is_not_there_yet() -> None:
-    with pytest.raises(ConfigurationError, match=r"resources\[1\].access: this version .* does not stand between"):
+def test_gateway_access_needs_a_gateway_that_jobs_reach() -> None:
+    with pytest.raises(ConfigurationError, match=r"resources\[1\].access: jobs cannot reach the gateway: set listen.jobs"):
         made(AER, {**IBM, "access": "gateway"})
 
 

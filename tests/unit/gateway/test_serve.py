@@ -86,7 +86,7 @@ def test_a_mistake_ends_in_one_line(daemons: Munged, tmp_path: Path) -> None:
         ({"qrmi_config": "/nowhere.json"}, "/nowhere.json: it cannot be read: No such file"),
         ({"state_dir": "/nowhere"}, "the journal /nowhere/journal.sqlite cannot be used"),
         ({"munge_socket": gone.socket}, "munged does not answer at"),
-        ({"listen": {"admin": "/nowhere/a.sock"}}, "gateway.json: listen: nobody can listen at /nowhere/a.sock"),
+        ({"listen": {"admin": "/nowhere/a.sock"}}, "gateway.json: listen.admin: nobody can listen at /nowhere/a.sock"),
     ):
         case.file.write_text(json.dumps({**case.settings, **changed}))
         done = subprocess.run(

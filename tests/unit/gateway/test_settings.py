@@ -35,7 +35,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         "slurm_conf": "/etc/slurm/slurm.conf", "munge_socket": "/run/munge/s", "cluster": "c", "public_url": "https://g",
         "tls": {"cert": "/c.pem", "key": "/k.pem"}, "ca": "/ca.pem", "helper_socket": "/run/h.sock",
         "operators": ["alice"], "node_addresses": {"n1": ["10.0.0.1", "10.1.0.1"]}, "grant_wait": 5, "kill_grace": 2.5,
-        "hold_off": 10, "poll_slurm": 1, "insecure": False, "log_level": "debug",
+        "hold_off": 10, "poll_slurm": 1, "insecure": False, "log_level": "debug", "token_from": "any",
     }  # fmt: skip
     _, settings = load_gateway_settings(written(tmp_path, told))
     assert settings.node_addresses == {"n1": ("10.0.0.1", "10.1.0.1")}

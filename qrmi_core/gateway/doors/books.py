@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose task is whose, and what came of each: what Slurm cannot know of a job's use of a QPU.
+
+What belongs to live leases is in memory. What a user left behind is looked up in the journal: it stays readable to
+later leases of the same user and account on that resource for a week.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any
+
+from qrmi_core.leases import LeaseRecord, LeaseTask
+from qrmi_core.leases.journal import JournalUnavailable
+from qrmi_core.leases.sqlite_journal import TASK_COLUMNS, SqliteJournal
+
+__all__ = ["KEPT_SECONDS", "Books"]
+
+_log = logging.getLogger(__name__)
+
+KEPT_SECONDS = 7 * 86400.0
+MOST_LISTED = 10_000
+
+_COLUMNS = ", ".join(f"tasks.{name}" for name in TASK_COLUMNS)
+_OWNERS = "leases.uid = ? AND leases.account IS ? AND tasks.resource = ? AND tasks.submitted > ?"
+_FROM = "FROM tasks JOIN leases ON leases.id = tasks.lease"
+_USAGE = ("lease", "array", "job_id", "uid", "user", "account")
+
+
+class Books:
+    """The tasks of jobs, by lease. Used in one event loop; the journal is written in threads."""
+
+    def __init__(self, journal: SqliteJournal, add_task: Callable[[str, LeaseTask], None], threads: Executor) -> None:
+        """Write by ``add_task``, which knows of leases that end meanwhile, and in these threads."""
+        self._journal = journal
+        self._add_task = add_task
+        self._threads = threads
+        self._known: dict[str, dict[tuple[str, str], LeaseTask]] = {}
+
+    async def load(self) -> None:
+        """Take up what the process before this one knew of live leases."""
+        query = f"SELECT tasks.lease, {_COLUMNS} {_FROM} WHERE leases.may_hold"
+        for lease, *row in await self._within(self._journal.rows, query):
+            self._keep(lease, LeaseTask(*row))
+
+    def _keep(self, lease: str, task: LeaseTask) -> None:
+        self._known.setdefault(lease, {})[task.resource, task.task_id] = task
+
+    def forget(self, lease: str) -> None:
+        """Leave a lease that has ended to the journal."""
+        self._known.pop(lease, None)
+
+    async def add(self, lease: LeaseRecord, task: LeaseTask) -> None:
+        """Note a task that a vendor has taken; it is on the disk when this returns.
+
+        Raises:
+            LeaseRefused: the lease takes no tasks any more.
+            JournalUnavailable: it is not noted.
+        """
+        task = task if task.submitted is not None else replace(task, submitted=time.time())
+        self._keep(lease.id, task)
+        await self._within(self._add_task, lease.id, task)
+
+    async def find(self, lease: LeaseRecord, resource: str, task_id: str) -> LeaseTask | None:
+        """A task that the job of this lease may know, None for any other, be it there or not."""
+        known = self._known.get(lease.id, {}).get((resource, task_id))
+        return known or await self._older(lease, resource, task_id)
+
+    async def _older(self, lease: LeaseRecord, resource: str, task_id: str) -> LeaseTask | None:
+        query = f"SELECT {_COLUMNS} {_FROM} WHERE {_OWNERS} AND tasks.task_id = ? LIMIT 1"
+        rows = await self._within(self._journal.rows, query, (*_owner(lease, resource), task_id))
+        return LeaseTask(*rows[0]) if rows else None
+
+    def of_lease(self, lease: LeaseRecord, resource: str, kind: str = "task") -> list[LeaseTask]:
+        """The tasks of a lease on a resource, in the order of their submission."""
+        known = self._known.get(lease.id, {}).values()
+        return [task for task in known if task.resource == resource and task.kind == kind]
+
+    async def readable(self, lease: LeaseRecord, resource: str, kind: str = "task") -> list[LeaseTask]:
+        """The same with those of earlier leases of the same user and account, the last first, 10,000 at most."""
+        query = f"SELECT {_COLUMNS} {_FROM} WHERE {_OWNERS} AND kind = ? ORDER BY tasks.submitted DESC LIMIT ?"
+        rows = await self._within(self._journal.rows, query, (*_owner(lease, resource), kind, MOST_LISTED))
+        found = {task.task_id: task for task in (LeaseTask(*row) for row in rows)}
+        found |= {task.task_id: task for task in self.of_lease(lease, resource, kind)}
+        return sorted(found.values(), key=lambda task: -(task.submitted or 0.0))
+
+    def changed(self, lease: LeaseRecord, task: LeaseTask) -> None:
+        """Note what is known of a task by now, soon: nobody waits for it."""
+        if (task.resource, task.task_id) in self._known.get(lease.id, {}):
+            self._keep(lease.id, task)
+
+        def work() -> None:
+            try:
+                self._journal.update_task(task)
+            except JournalUnavailable as error:
+                _log.warning("what came of task %s on %s is not in the journal: %s", task.task_id, task.resource, error)
+
+        self._threads.submit(work)
+
+    async def usage(self, *, uid: int | None = None, since: float = 0.0) -> list[dict[str, Any]]:
+        """What was run, the last first, as `qrmi usage` is told; of one user, or of all."""
+        where = "kind = 'task' AND tasks.submitted >= ?" + ("" if uid is None else " AND leases.uid = ?")
+        names = ", ".join(f"leases.{name}" for name in ("id", *_USAGE[1:]))
+        query = f"SELECT {names}, {_COLUMNS} {_FROM} WHERE {where} ORDER BY tasks.submitted DESC"
+        rows = await self._within(self._journal.rows, query, (since, *(() if uid is None else (uid,))))
+        return [_told(dict(zip((*_USAGE, *TASK_COLUMNS), row, strict=True))) for row in rows]
+
+    async def _within(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _owner(lease: LeaseRecord, resource: str) -> tuple[Any, ...]:
+    holder = lease.holder
+    return (holder and holder.uid, holder and holder.account, resource, time.time() - KEPT_SECONDS)
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    same = (
+        "lease",
+        "job_id",
+        "uid",
+        "user",
+        "account",
+        "resource",
+        "program",
+        "submitted",
+        "started",
+        "ended",
+        "shots",
+    )
+    return {name: row[name] for name in same} | {
+        "job": row["array"] or str(row["job_id"]),
+        "task": row["task_id"],
+        "usage_seconds": row["usage"],
+        "outcome": row["outcome"],
+    }

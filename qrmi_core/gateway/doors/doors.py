@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doors of a site, and what they share: tokens, books, and the ways to the vendors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiohttp import web
+
+from qrmi_core.gateway.bodies import Spool
+from qrmi_core.gateway.doors.admission import Admission
+from qrmi_core.gateway.doors.books import Books
+from qrmi_core.gateway.doors.door import Door
+from qrmi_core.gateway.doors.tokens import JobTokens
+from qrmi_core.gateway.doors.upstream import Upstream
+from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
+
+if TYPE_CHECKING:
+    from qrmi_core.config import ConfiguredResource
+    from qrmi_core.gateway.guard import Guard
+    from qrmi_core.gateway.service import Gateway
+
+__all__ = ["DOORS", "Doors", "door_type"]
+
+_log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
+
+SPOOLED_BYTES = 2 * 2**30
+"""Bytes of bodies that lie on the disk at the same time."""
+
+DOORS = {
+    "ibm-quantum-compute-service": "ibm_compute:IBMComputeDoor",
+    "qiskit-runtime-service": "ibm_compute:QiskitRuntimeDoor",
+    "ibm-quantum-system": "ibm_system:IBMSystemDoor",
+    "pasqal-cloud": "pasqal_cloud:PasqalCloudDoor",
+    "pasqal-local": "pasqal_local:WardenDoor",
+    "iqm-server": "iqm:IQMDoor",
+    "alice-bob-felis": "felis:FelisDoor",
+}
+"""The door in front of each type of resource; one that is not built lets its resources be reached directly."""
+
+
+def door_type(resource_type: str) -> type[Door] | None:
+    """The door in front of a type of resource, None where there is none."""
+    module, _, attribute = DOORS.get(resource_type, "").partition(":")
+    if not module:
+        return None
+    try:
+        found: type[Door] = getattr(import_module(f"{__package__}.{module}"), attribute)
+    except ModuleNotFoundError:
+        return None
+    return found
+
+
+class Doors:
+    """What stands between jobs and vendors. Made in the event loop, in which it is used; see :meth:`load`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.tokens = JobTokens(gateway.journal)
+        self.admission = Admission(gateway, self.tokens)
+        self.books = Books(gateway.journal, self._add_task, gateway.threads("journal"))
+        self.spool = Spool(Path(gateway.settings.state_dir), budget=SPOOLED_BYTES)
+        self._upstreams: dict[str, Upstream] = {}
+        self._doors: dict[str, Door] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+
+    def _add_task(self, lease_id: str, task: LeaseTask) -> None:
+        self.gateway.keeper.add_task(lease_id, task)
+
+    async def load(self) -> None:
+        """Take up what the process before this one left.
+
+        Raises:
+            JournalUnavailable: the journal cannot be read.
+        """
+        await self.gateway.within("journal", self.tokens.load)
+        await self.books.load()
+
+    def door(self, resource_type: str) -> Door | None:
+        """The door in front of a type of resource."""
+        if resource_type not in self._doors and (kind := door_type(resource_type)) is not None:
+            self._doors[resource_type] = kind(self)
+        return self._doors.get(resource_type)
+
+    def application(self, guard: Guard) -> web.Application:
+        """The routes of all doors."""
+        application = web.Application(middlewares=[guard.middleware], client_max_size=2**62)
+        for resource_type in DOORS:
+            if (door := self.door(resource_type)) is not None:
+                application.add_routes(door.routes())
+        return application
+
+    def resource(self, name: str) -> ConfiguredResource:
+        """A resource as it is configured."""
+        return self.gateway.resources.resources[name]
+
+    def behind(self, door: Door, lease: LeaseRecord) -> tuple[str, ...]:
+        """The resources of a lease that a door is in front of."""
+        known = self.gateway.resources
+        names = (each.resource for each in lease.acquisitions if each.resource in known.resources)
+        return tuple(
+            name for name in names if known.access(name) == "gateway" and known.resources[name].type == door.serves
+        )
+
+    def upstream(self, name: str, make: Callable[[ConfiguredResource], Upstream]) -> Upstream:
+        """The way to the vendor of a resource, made once for each configuration."""
+        if name not in self._upstreams:
+            self._upstreams[name] = make(self.resource(name))
+        return self._upstreams[name]
+
+    async def finished(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+        """Do something to its end, also where whoever asked for it goes: what a vendor was sent must be noted."""
+        task = asyncio.ensure_future(work)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return await asyncio.shield(task)
+
+    async def forget(self) -> None:
+        """Make the ways to the vendors anew: the configuration was read again."""
+        ways, self._upstreams = self._upstreams, {}
+        for way in ways.values():
+            await way.close()
+
+    async def tidy(self) -> None:
+        """Forget the tokens of leases that have ended, and leave their tasks to the journal; for now and then."""
+        for lease_id in self.tokens.leases():
+            record = self.gateway.keeper.current(lease_id)
+            if record is None or record.state is not LeaseState.GRANTED:
+                self.tokens.revoke(lease_id)
+                self.books.forget(lease_id)
+
+    async def close(self, patience: float) -> None:
+        """Let what must be noted be noted, for so many seconds; then close the ways to the vendors."""
+        if self._late:
+            await asyncio.wait(self._late, timeout=patience)
+        await self.forget()

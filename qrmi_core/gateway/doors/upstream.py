@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way onwards: requests to vendors, with the site's credential in place of the job's token.
+
+What only reads is sent again when a connection breaks; what changes something is not, whoever asked decides. Answers
+are passed on as they come, redirects among them: where a vendor points, the credential does not follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from qrmi_core import polling
+from qrmi_core.errors import QRMIError
+from qrmi_core.http_settings import HttpSettings
+from qrmi_core.tokens import BearerToken, Token
+
+__all__ = ["Authorization", "Bearer", "Upstream", "VendorAway", "relay", "relayed_headers"]
+
+HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "host", "content-length", "expect"}
+)
+"""RFC 9110, 7.6.1, and what each connection says for itself."""
+
+CREDENTIALS = frozenset({"authorization", "cookie", "service-crn", "x-api-key", "forwarded", "via"})
+CONNECTIONS = 512
+IDLE_SECONDS = 15.0
+READ_SECONDS = 30.0
+"""For so long what only reads is sent again while the vendor cannot be reached."""
+
+
+class VendorAway(QRMIError):
+    """The vendor did not answer. ``arrived`` is False where the request cannot have reached it."""
+
+    def __init__(self, text: str, *, arrived: bool) -> None:
+        super().__init__(text, transient=True)
+        self.arrived = arrived
+
+
+class Authorization:
+    """The headers with which a vendor knows the site; those of one that needs none."""
+
+    async def headers(self) -> Mapping[str, str]:
+        """What is to stand in a request that is sent now.
+
+        Raises:
+            QRMIError: there is no credential, and why.
+        """
+        return {}
+
+    def rejected(self) -> bool:
+        """The vendor did not take the last headers: True where there may be others now."""
+        return False
+
+
+class Fixed(Authorization):
+    """The same headers for ever."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    async def headers(self) -> Mapping[str, str]:
+        return self._headers
+
+
+class Bearer(Authorization):
+    """A bearer token, fetched in a thread when there is none at hand; ``more`` stands beside it."""
+
+    def __init__(self, token: BearerToken, within: Callable[..., Awaitable[Any]], **more: str) -> None:
+        self._token = token
+        self._within = within
+        self._more = {name.replace("_", "-"): value for name, value in more.items()}
+        self._last: Token | None = None
+
+    async def headers(self) -> Mapping[str, str]:
+        self._last = self._token.at_hand or await self._within(self._token.current)
+        return {"Authorization": f"Bearer {self._last.value}", **self._more}
+
+    def rejected(self) -> bool:
+        if self._last is not None:
+            self._token.reject(self._last)
+        return True
+
+
+class Upstream:
+    """One vendor's server; used in one event loop, and closed in it."""
+
+    def __init__(self, url: str, settings: HttpSettings, authorization: Authorization, *, name: str) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            url: what stands before every path.
+            settings: how the server is reached.
+            authorization: how it knows the site.
+            name: the resource's name, for texts.
+        """
+        self._url = url.rstrip("/")
+        self._settings = settings
+        self._authorization = authorization
+        self._name = name
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            settings = self._settings
+            timeout = aiohttp.ClientTimeout(
+                total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+            )
+            connector: aiohttp.BaseConnector
+            if settings.socket:
+                connector = aiohttp.UnixConnector(settings.socket, limit=CONNECTIONS)
+            else:
+                connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=_tls(settings))
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @contextlib.asynccontextmanager
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Callable[[], AsyncIterable[bytes] | bytes] | None = None,
+        length: int | None = None,
+        reads: bool | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The vendor's answer to a request, whose body is still to be read.
+
+        Args:
+            method: the method.
+            path: path and query as they are to be sent, encoded.
+            headers: what the client sent besides; what is of one connection, and its credential, are left out.
+            data: makes the body, anew for each try.
+            length: the body's length in bytes.
+            reads: whether it may be sent again; by default GET and HEAD.
+
+        Raises:
+            VendorAway: there is no answer.
+            QRMIError: the site has no credential for it.
+        """
+        may_repeat = method in {"GET", "HEAD"} if reads is None else reads
+        end, attempt, renewed = time.monotonic() + min(READ_SECONDS, self._settings.deadline), 0, False
+        while True:
+            try:
+                response = await self._once(method, path, headers or {}, data, length)
+            except VendorAway:
+                gap = polling.backoff(attempt)
+                if not may_repeat or time.monotonic() + gap > end:
+                    raise
+                attempt += 1
+                await polling.pause_async(gap)
+                continue
+            if response.status == 401 and not renewed and self._authorization.rejected():
+                renewed = True
+                response.close()
+                continue
+            try:
+                yield response
+            finally:
+                response.close() if not response.content.at_eof() else response.release()
+            return
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        data: Callable[[], AsyncIterable[bytes] | bytes] | None,
+        length: int | None,
+    ) -> aiohttp.ClientResponse:
+        sent = CIMultiDict((key, value) for key, value in headers.items() if _goes_on(key))
+        sent.update(await self._authorization.headers())
+        if length is not None:
+            sent["Content-Length"] = str(length)
+        try:
+            return await self._open().request(
+                method,
+                URL(self._url + path, encoded=True),
+                headers=sent,
+                data=data() if data is not None else None,
+                allow_redirects=False,
+                proxy=self._settings.proxy,
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            arrived = not isinstance(error, aiohttp.ClientConnectorError)
+            raise VendorAway(
+                f"{self._name} cannot be reached now ({type(error).__name__}): try again later", arrived=arrived
+            ) from error
+
+    async def json(self, method: str, path: str, **options: Any) -> tuple[int, bytes]:
+        """Status and whole body of a request that the gateway makes for itself.
+
+        Raises:
+            VendorAway: there is no answer, or only a part of one.
+        """
+        async with self.send(method, path, **options) as response:
+            try:
+                return response.status, await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise VendorAway(f"the answer of {self._name} was cut off", arrived=True) from error
+
+
+def _goes_on(header: str) -> bool:
+    name = header.lower()
+    return name not in HOP_BY_HOP and name not in CREDENTIALS and not name.startswith("x-forwarded")
+
+
+def _tls(settings: HttpSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ca)
+    if settings.certificate:
+        context.load_cert_chain(settings.certificate, settings.key)
+    return context
+
+
+def relayed_headers(response: aiohttp.ClientResponse) -> CIMultiDict[str]:
+    """What of an answer's headers goes on to the client; cookies and redirects are for the gateway alone."""
+    kept = ((key, value) for key, value in response.headers.items() if key.lower() not in HOP_BY_HOP)
+    return CIMultiDict((key, value) for key, value in kept if key.lower() not in {"set-cookie", "location"})
+
+
+async def relay(request: web.Request, response: aiohttp.ClientResponse) -> web.StreamResponse:
+    """Pass an answer on as it comes; where it breaks off, so does what the client gets."""
+    passed = web.StreamResponse(status=response.status, headers=relayed_headers(response))
+    passed.content_length = response.content_length
+    await passed.prepare(request)
+    try:
+        async for piece in response.content.iter_any():
+            await passed.write(piece)
+    except (aiohttp.ClientError, TimeoutError):
+        if request.transport is not None:
+            request.transport.close()
+        raise asyncio.CancelledError from None
+    await passed.write_eof()
+    return passed

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -177,22 +178,24 @@ class Outages:
                 raise
             self._follow_pools()
 
-    def probe(self) -> None:
-        """Look at what is due: call it every few seconds."""
-        for name in {
-            *self._outages,
-            *self._maintenance,
-            *(each for each, closed in self._closed_pools.items() if closed),
-        }:
+    def confirm(self) -> None:
+        """See that the reservations stand that should: call it every few seconds."""
+        closed = [pool for pool, is_closed in list(self._closed_pools.items()) if is_closed]
+        for name in {*self._outages, *self._maintenance, *closed}:
             self._confirm(name)
         self._follow_pools()
-        for name, watch in list(self._watches.items()):
-            if time.monotonic() < watch.next_look:
-                continue
-            good = self._is_good(name)
-            watch.good = watch.good + 1 if good else 0
+
+    def probe(self) -> None:
+        """Ask the vendors whose turn it is, all at once: call it every few seconds."""
+        due = {name: watch for name, watch in list(self._watches.items()) if time.monotonic() >= watch.next_look}
+        if not due:
+            return
+        with ThreadPoolExecutor(len(due), thread_name_prefix="probe") as beside:
+            found = dict(zip(due, beside.map(self._is_good, due), strict=True))
+        for name, watch in due.items():
+            watch.good = watch.good + 1 if found[name] else 0
             soon = time.monotonic() + self._gap
-            watch.next_look = soon if good else max(watch.begun + next(watch.gaps), soon)
+            watch.next_look = soon if found[name] else max(watch.begun + next(watch.gaps), soon)
             if watch.good >= GOOD_PROBES and time.monotonic() >= watch.not_before:
                 self._end(name)
 

@@ -154,6 +154,7 @@ class Gateway:
         self._spawn(self._every(self.settings.poll_slurm, self.look))
         self._spawn(self._every(RETRY_GAP, self._retry))
         self._spawn(self._every(TIDY_GAP, self.doors.tidy))
+        self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.confirm)))
         self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.probe)))
         self._spawn(self._every(WATCH_GAP, self._watch.look))
         self._spawn(self._every(PRUNE_GAP, functools.partial(self.within, "loop", self.keeper.prune)))

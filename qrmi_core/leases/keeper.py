@@ -176,7 +176,8 @@ class LeaseKeeper:
     def _reserved(self, record: LeaseRecord, deadline: float) -> LeaseRecord:
         try:
             for each in record.acquisitions:
-                self._releaser.hurry(each.resource)
+                for name in self._lanes.pools.get(each.resource, (each.resource,)):
+                    self._releaser.hurry(name)
             return self._lanes.reserve(record, self._source.queue, wait=max(0.0, deadline - time.monotonic()))
         except LeaseRefused as refusal:
             self._refuse(record, refusal)

@@ -102,9 +102,15 @@ def started(directory: Path, reservations: Reservations, vendor: Vendor) -> Outa
     return Outages(directory, reservations, resource_of, gap=GAP)
 
 
+def look_after(outages: Outages) -> None:
+    """What the gateway does every few seconds."""
+    outages.confirm()
+    outages.probe()
+
+
 def back(outages: Outages, *, timeout: float = 5.0) -> bool:
     def look() -> bool:
-        outages.probe()
+        look_after(outages)
         return outages.reason("orion") is None
 
     return polling.wait_until(look, timeout=timeout)
@@ -135,7 +141,7 @@ def test_two_good_probes_end_an_outage(outages: Outages, reservations: Reservati
     vendor.accessible, vendor.asked = True, 0
     assert back(outages)
     assert (vendor.asked, reservations.names) == (2, set())
-    outages.probe()
+    look_after(outages)
     assert vendor.asked == 2
 
 
@@ -144,7 +150,7 @@ def test_probes_keep_their_distance(tmp_path: Path, reservations: Reservations, 
     outages = Outages(tmp_path, reservations, lambda name: vendor.resource, gap=60.0)
     outages.refused("orion", "503", offline=True)
     for _ in range(5):
-        outages.probe()
+        look_after(outages)
     assert vendor.asked == 1
 
 
@@ -163,7 +169,7 @@ def test_an_outage_goes_on_after_a_restart(tmp_path: Path, reservations: Reserva
     reservations.names.clear()  # slurmctld lost it meanwhile
     again = started(tmp_path, reservations, vendor)
     assert again.reason("orion") == "503"
-    again.probe()
+    look_after(again)
     assert reservations.names == {"orion"}
     vendor.accessible = True
     assert back(again)
@@ -235,7 +241,7 @@ def test_what_the_helper_could_not_do_is_done_later(
     outages.refused("orion", "503", offline=True)
     assert (outages.reason("orion"), reservations.names) == ("503", set())
     reservations.error = None
-    assert polling.wait_until(lambda: outages.probe() or reservations.names == {"orion"}, timeout=5)
+    assert polling.wait_until(lambda: look_after(outages) or reservations.names == {"orion"}, timeout=5)
     reservations.error = HelperUnreachable("away", transient=True)
     vendor.accessible = True
     assert not back(outages, timeout=0.3)
@@ -307,11 +313,28 @@ def test_a_pool_follows_its_members_when_the_helper_is_back(
     outages.refused("one", "503", offline=True)
     assert reservations.names == set()
     reservations.error = None
-    outages.probe()
+    look_after(outages)
     assert "pool" in reservations.names
 
 
 def test_a_reservation_of_a_pool_outlives_no_restart(tmp_path: Path, reservations: Reservations) -> None:
     reservations.names.add("pool")
-    Outages(tmp_path, reservations, lambda _: None, pools=lambda: {"pool": ("one",)}, gap=GAP).probe()
+    look_after(Outages(tmp_path, reservations, lambda _: None, pools=lambda: {"pool": ("one",)}, gap=GAP))
     assert reservations.names == set()
+
+
+def test_vendors_are_probed_side_by_side(tmp_path: Path, reservations: Reservations) -> None:
+    together = threading.Barrier(2)
+
+    def resource_of(name: str) -> None:
+        together.wait(10)  # broken, an error, where one is asked after the other
+
+    outages = Outages(tmp_path, reservations, resource_of, gap=GAP)
+    for name in ("one", "two"):
+        outages.refused(name, "offline", offline=True)
+
+    def both_are_back() -> bool:
+        outages.probe()
+        return outages.reason("one") is None and outages.reason("two") is None
+
+    assert polling.wait_until(both_are_back, timeout=30)

@@ -156,6 +156,20 @@ def test_of_a_pool_the_shortest_queue(keeper: LeaseKeeper, source: ShelfSource) 
         keeper.grant(holder(3), {"pool": 1}, wait=0)
 
 
+def test_who_waits_for_a_pool_hurries_what_its_members_are_still_to_give_back(
+    keeper: LeaseKeeper, source: ShelfSource
+) -> None:
+    first, second = (keeper.grant(holder(job), {name: 1}, wait=0) for job, name in ((1, "a"), (2, "c")))
+    away = shelf(source, "a").directory / "away"
+    away.touch()
+    keeper.release(first.id, why="test")
+    assert keeper.due() == []
+    with pytest.raises(LeaseRefused, match="a is held by job 1"):
+        keeper.grant(holder(3), {"pool": 1}, wait=0)
+    assert [record.id for record in keeper.due()] == [first.id]
+    assert keeper.current(second.id) == second
+
+
 def test_the_last_node_releases(keeper: LeaseKeeper, source: ShelfSource) -> None:
     lease = keeper.grant(holder(nodes=("n1", "n2")), {"a": 1}, wait=0)
     keeper.node_done(lease.id, "n1")

@@ -16,6 +16,7 @@ from pathlib import Path
 from qrmi_core.errors import JobEnvironmentError, NoQPUError
 from qrmi_core.names import clash, is_valid_name, name_rule
 from qrmi_core.resource import JobContext
+from qrmi_core.vendor_environment import MARK
 
 __all__ = [
     "JobEnvironment",
@@ -31,6 +32,7 @@ __all__ = [
     "scheduler_job",
     "slurm_environment",
     "spool_directory",
+    "vendor_values",
     "write_job",
 ]
 
@@ -43,6 +45,7 @@ JOB_ID = "QRMI_JOB_ID"
 LEASE = "QRMI_LEASE_ID"
 TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105  the name of a variable
 TIMEOUT = "QRMI_JOB_TIMEOUT_SECONDS"
+DEVICE = "QRMI_DEVICE"
 CONFIG = "QRMI_CONFIG"
 FAILPOINT = "QRMI_FAILPOINT"
 GATEWAY_CONFIG = "QRMI_GATEWAY_CONFIG"
@@ -149,6 +152,11 @@ def own_values(names: Iterable[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def vendor_values() -> dict[str, str]:
+    """The variables through which vendors' clients find the QPUs of the job that this process is in."""
+    return own_values([MARK, *_split(os.environ.get(MARK, ""), ",")])
+
+
 def _lists(environ: Mapping[str, str]) -> tuple[str, str | None, str, str | None]:
     if RESOURCES not in environ and TYPES not in environ:
         for scheduler in SCHEDULERS.values():
@@ -212,7 +220,8 @@ def child_environment(
     """A copy of this process's environment for a child.
 
     With ``overrides`` from :func:`write_job`, the variables of the job that this process is in itself (and of
-    the resources named in ``leave_out_jobs_of``) are left out first, so that nothing stale is inherited.
+    the resources named in ``leave_out_jobs_of``) are left out first, so that nothing stale is inherited; so are
+    those through which vendors' clients find that job's QPUs.
     """
     environ = dict(os.environ)
     if overrides is None:
@@ -222,6 +231,7 @@ def child_environment(
     inherited = _split(names or "", environ.get(DELIMITER) or ",")
     prefixes = tuple(f"{name}_QRMI_" for name in (*inherited, *leave_out_jobs_of))
     own = {RESOURCES, TYPES, DELIMITER, PLUGIN_ERROR, TOKEN, TIMEOUT, LEASE, slurm.legacy_resources, slurm.legacy_types}
+    own |= {MARK, *_split(environ.get(MARK, ""), ",")}
     kept = {
         key: value for key, value in environ.items() if key not in own and not (prefixes and key.startswith(prefixes))
     }

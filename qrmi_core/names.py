@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["LICENCE", "clash", "did_you_mean", "is_valid_name", "licence", "name_rule"]
+__all__ = ["LICENCE", "answering", "clash", "did_you_mean", "is_valid_name", "licence", "name_rule"]
 
 LICENCE = "qpu_"
 
@@ -35,6 +35,14 @@ def clash(names: Iterable[str]) -> tuple[str, str] | None:
             return seen[key], name
         seen[key] = name
     return None
+
+
+def answering(name: str, devices: Mapping[str, Collection[str]]) -> list[str]:
+    """Which resources answer to a name: the one that has it, else all whose devices have it.
+
+    ``devices`` are the vendors' names of what each resource is, or imitates.
+    """
+    return [name] if name in devices else [each for each, known in devices.items() if name in known]
 
 
 def did_you_mean(name: str, known: Collection[str], *, command: str = "qrmi resources") -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qrmi_core import discovery, environment
 from qrmi_core.characteristics import Characteristics, characteristics
+from qrmi_core.engines.resource import EngineResource
 from qrmi_core.errors import (
     AmbiguousResource,
     NoQPUError,
@@ -22,7 +23,7 @@ from qrmi_core.errors import (
     ResourceUnavailable,
 )
 from qrmi_core.http_settings import DEADLINE
-from qrmi_core.names import did_you_mean
+from qrmi_core.names import answering, did_you_mean
 from qrmi_core.resource import JobContext, QuantumResource, ResourceStatusCode
 from qrmi_core.variables import mistakes
 
@@ -89,6 +90,19 @@ class ListedResource:
             return self._make({DEADLINE: f"{seconds:g}", **self._read()})
         return resource
 
+    def devices(self) -> tuple[str, ...]:
+        """The vendor's names of the device that it is, or imitates; none where that cannot be told."""
+        if self.type in discovery.engine_types():
+            try:
+                return self.resource.imitates() if isinstance(self.resource, EngineResource) else ()
+            except Exception:  # noqa: BLE001  see made
+                return ()
+        try:
+            device = self._read().get(environment.DEVICE)
+        except QRMIError:
+            return ()
+        return (device,) if device else ()
+
     @property
     def problem(self) -> QRMIError | None:
         """Why the resource cannot be used, None when it can."""
@@ -144,11 +158,11 @@ class QRMIService:
         return [entry.made for entry in self._listed.values() if isinstance(entry.made, QuantumResource)]
 
     def resource(self, name: str | None = None) -> QuantumResource:
-        """A resource by its name; without a name the only one.
+        """A resource by its name, or its device's; without a name the only one.
 
         Raises:
             ResourceNotFound: there is none of that name; says which there are.
-            AmbiguousResource: there are several and none was named.
+            AmbiguousResource: there are several and none was named, or several have the device that was.
             ResourceUnavailable, ConfigurationError: it cannot be used, and why.
         """
         if name is None:
@@ -158,15 +172,33 @@ class QRMIService:
     def listed(self, name: str) -> ListedResource:
         """What is known of a resource by its name, whether it can be used or not.
 
+        A resource answers also to the vendor's name of its device, and in a job, which was given it, a simulator to the
+        name of the device that it imitates. Names come first.
+
         Raises:
             ResourceNotFound: there is none of that name; says which there are.
+            AmbiguousResource: several have that device; says which.
         """
-        entry = self._listed.get(name)
-        if entry is None:
-            where = "this job" if self.in_job else "this configuration"
-            known = did_you_mean(name, list(self._listed))
-            raise ResourceNotFound(f"{where} has no QPU named {name}: {known}", resource=name)
-        return entry
+        if (entry := self._listed.get(name)) is not None:
+            return entry
+        return self._of_device(name)
+
+    def _of_device(self, name: str) -> ListedResource:
+        where = "this job" if self.in_job else "this configuration"
+        devices = {each.name: each.devices() for each in self._listed.values()}
+        found = answering(name, devices)
+        simulators = [each for each in found if self._listed[each].type in discovery.engine_types()]
+        if not self.in_job:
+            found = [each for each in found if each not in simulators]
+        if len(found) == 1:
+            return self._listed[found[0]]
+        if found:
+            raise AmbiguousResource(
+                f"{where} has several QPUs whose device is {name}, name one: {', '.join(found)}", resource=name
+            )
+        simulated = f"{' and '.join(simulators)} simulates that device; " if simulators else ""
+        known = did_you_mean(name, list(self._listed))
+        raise ResourceNotFound(f"{where} has no QPU named {name}: {simulated}{known}", resource=name)
 
     def refuse_to_choose_for_a_job(self) -> None:
         """Raise NoQPUError in a job of a workload manager that was given no QPU.

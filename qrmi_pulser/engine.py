@@ -32,6 +32,9 @@ from qrmi_pulser.emulators import emulator
 
 __all__ = ["PulserSimulator"]
 
+FRESNEL = "FRESNEL"
+"""The device type of Pasqal's QPU."""
+
 _AMPLITUDE = 16
 
 
@@ -72,6 +75,15 @@ class PulserSimulator(EngineResource):
         elif (device or DEFAULT) not in BUILT_IN:
             raise ResourceUnavailable(unknown_device(name, device), resource=name)
         return cls(name, settings, context)
+
+    def imitates(self) -> tuple[str, ...]:
+        device = self.settings.get(DEVICE) or DEFAULT
+        if is_file(device):
+            try:
+                device = str(self.target().json()["name"])
+            except ResourceUnavailable:
+                return (FRESNEL,)
+        return (FRESNEL, device)
 
     def status(self) -> ResourceStatus:
         """Like any engine's; offline also where the device's file cannot be used."""

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
     from qrmi_core.cli.signals import Signals
     from qrmi_core.leases import Lease, Leases
     from qrmi_core.resource import QuantumResource
-    from qrmi_core.service import QRMIService
+    from qrmi_core.service import ListedResource, QRMIService
 
 __all__ = ["add_to"]
 
 RELEASE_ATTEMPTS = 2
+
+
+class Switch(enum.StrEnum):
+    """On or off, as sbatch takes it too."""
+
+    ON = "on"
+    OFF = "off"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,6 +51,17 @@ def run(
     grace: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="How long the program may take to end when it is told to.")
     ] = 10.0,
+    qpu_env: Annotated[
+        Switch,
+        typer.Option(help="off: the variables through which vendors' own clients find a simulator are left alone."),
+    ] = Switch.ON,
+    pasqal_hook: Annotated[
+        bool | None,
+        typer.Option(
+            "--pasqal-hook/--no-pasqal-hook",
+            help="PasqalCloudConnection finds the QPU too; by default where QRMI_PASQAL_HOOK is 1.",
+        ),
+    ] = None,
 ) -> None:
     """Run a program with QPUs, on a laptop as in a job.
 
@@ -50,17 +69,23 @@ def run(
 
     The QPUs are acquired, CMD runs with the environment of a job, and whatever happens the QPUs are given back and
     unfinished tasks cancelled. The exit code is CMD's, 128+n if signal n ended it; SIGTERM, SIGINT and SIGHUP are
-    passed on to CMD and what it started.
+    passed on to CMD and what it started. Programs that use qiskit-ibm-runtime or pasqal-cloud find simulators in place
+    of their vendor's QPU, without an account.
     """
     from qrmi_core.cli.child import Child, require_command
     from qrmi_core.cli.signals import Signals, Stopped
+    from qrmi_core.cli.vendor_clients import vendor_clients
 
     names = _names(qpu)
     require_command(command[0])
     try:
-        with Signals() as signals, _allocation(names, config, signals, grace=grace) as environment:
+        with (
+            Signals() as signals,
+            _allocation(names, config, signals, grace=grace) as (entries, variables),
+            vendor_clients(entries, wanted=qpu_env is Switch.ON, pasqal_hook=pasqal_hook) as of_vendors,
+        ):
             signals.collect()
-            code = Child.start(command, environment, signals, grace=grace).wait()
+            code = Child.start(command, {**variables, **of_vendors}, signals, grace=grace).wait()
     except Stopped as stopped:
         code = stopped.exit_code
     raise typer.Exit(code)
@@ -82,8 +107,8 @@ def _names(qpu: str | None) -> list[str]:
 @contextlib.contextmanager
 def _allocation(
     names: Sequence[str], config: Path | None, signals: Signals, *, grace: float
-) -> Iterator[Mapping[str, str]]:
-    """The environment of a program that may use these QPUs, for as long as it may.
+) -> Iterator[tuple[Sequence[ListedResource], Mapping[str, str]]]:
+    """The QPUs that a program may use, and its environment, for as long as it may.
 
     An allocation that is there already ends, with all its processes, when whoever made it says so.
     """
@@ -93,27 +118,36 @@ def _allocation(
 
     service = QRMIService(config)
     if service.in_job and not names:
-        yield child_environment()
+        yield service.listing(), child_environment()
     elif service.in_job:
-        yield _part_of_job(service, names)
+        chosen = _chosen(service, names)
+        yield chosen, _part_of_job({each.name for each in chosen})
     elif names:
-        resources = [find(service, name).resource for name in names]
+        chosen = _chosen(service, names)
+        resources = [each.resource for each in chosen]
         with Descendants(signals, grace=grace), _lease(resources, signals) as lease:
-            yield _environment(service, lease)
+            yield chosen, _environment(service, lease)
     else:
         raise InputError("which QPU? This is no job that has one: add --qpu=NAME; `qrmi resources` lists the names")
 
 
-def _part_of_job(service: QRMIService, names: Sequence[str]) -> Mapping[str, str]:
+def _chosen(service: QRMIService, names: Sequence[str]) -> list[ListedResource]:
+    chosen = {name: find(service, name) for name in names}
+    for name, each in chosen.items():
+        if each.name != name and each.name in chosen:
+            raise InputError(f"--qpu={','.join(names)}: {name} and {each.name} are the same QPU")
+    return list(chosen.values())
+
+
+def _part_of_job(chosen: Collection[str]) -> Mapping[str, str]:
     """The allocation holds its QPUs already; the program is told of those that were named."""
-    from qrmi_core.environment import child_environment, read_job, write_job
+    from qrmi_core.environment import child_environment, read_job, vendor_values, write_job
 
     job = read_job()
     if job is None:
         return child_environment()
-    chosen = {find(service, name).name for name in names}
     resources = tuple(resource for resource in job.resources if resource.name in chosen)
-    return child_environment(write_job(replace(job, resources=resources)))
+    return child_environment(vendor_values() | write_job(replace(job, resources=resources)))
 
 
 @contextlib.contextmanager

@@ -72,6 +72,10 @@ class EngineResource(BatchResource):
     def embedded(cls) -> Mapping[str, Mapping[str, str]]:
         """The resources that exist without any configuration: name -> environment block."""
 
+    def imitates(self) -> tuple[str, ...]:
+        """The vendors' names of the devices that it stands for, to which it answers in a job too."""
+        return ()
+
     @abstractmethod
     def check(self, payload: Payload) -> None:
         """Refuse, before submission, a payload of the right kind that cannot run; decodes nothing but outer JSON.

@@ -45,6 +45,11 @@ class Device:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="device")
         self._target: asyncio.Task[Target] | None = None
 
+    @property
+    def task_ids(self) -> list[str]:
+        """The tasks that came through here and were not cancelled."""
+        return list(self._ends)
+
     async def submit(self, payload: Payload) -> str:
         """Hand a payload to the resource and return its task's id.
 

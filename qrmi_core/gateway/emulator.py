@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import ClassVar, Self
@@ -13,6 +14,7 @@ from aiohttp import web
 from qrmi_core.errors import UnsupportedPayload
 from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects import Dialect, DialectOptions, dialect
+from qrmi_core.gateway.dialects.offered import Offered
 from qrmi_core.gateway.faults import Counters, Faults
 from qrmi_core.gateway.loopback import LARGEST_BODY, LoopbackServer
 
@@ -38,19 +40,26 @@ class Emulator(LoopbackServer):
         options: DialectOptions | None = None,
         faults: Faults | None = None,
         port: int = 0,
+        offered: Offered | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
+        """Several devices are ``offered`` under one roof; ``listening`` is a socket that a client may have reached."""
         kind = dialect(name)
-        if kind.takes not in device.resource.takes:
-            raise UnsupportedPayload(
-                f"{device.resource.name} ({device.resource.type}) does not run what {name} is sent "
-                f"({kind.takes.__name__}): put another engine behind it, such as {kind.engine}",
-                resource=device.resource.name,
-            )
+        self.devices = [device] if offered is None else list(offered.devices())
+        for each in self.devices:
+            if kind.takes not in each.resource.takes:
+                raise UnsupportedPayload(
+                    f"{each.resource.name} ({each.resource.type}) does not run what {name} is sent "
+                    f"({kind.takes.__name__}): put another engine behind it, such as {kind.engine}",
+                    resource=each.resource.name,
+                )
         self.dialect: Dialect = kind(device, options or DialectOptions())
+        if offered is not None:
+            self.dialect.offer(offered)
         self.type = name
         self.device = device
         self.faults = faults or Faults()
-        super().__init__(port=port)
+        super().__init__(port=port, listening=listening)
 
     @property
     def counters(self) -> Counters:
@@ -70,7 +79,8 @@ class Emulator(LoopbackServer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, trace)
-        self.device.close()
+        for device in self.devices:
+            device.close()
 
     def application(self) -> web.Application:
         """The dialect's routes, with the count of what came of the requests."""

@@ -34,10 +34,13 @@ class LoopbackServer(ABC):
     patience: ClassVar[float] = 0.1
     """Seconds that requests get to be answered when it ends."""
 
-    def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        """Serve on this port, by default any free one; nothing is started yet."""
+    def __init__(
+        self, *, port: int = 0, tls: ssl.SSLContext | None = None, listening: socket.socket | None = None
+    ) -> None:
+        """Serve on this port, by default any free one, or on a socket that listens already; nothing is started yet."""
         self.url = ""
         self._port = port
+        self._given = listening
         self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -85,10 +88,11 @@ class LoopbackServer(ABC):
         async with self.surroundings():
             runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=self.patience)
             await runner.setup()
-            with _Listening(self._accepted) as listening:
+            with _Listening(self._accepted, None if self._given is None else self._given.detach()) as listening:
                 try:
-                    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    listening.bind((HOST, self._port))
+                    if self._given is None:
+                        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        listening.bind((HOST, self._port))
                     await web.SockSite(runner, listening, ssl_context=self._tls).start()
                     self.url = f"{'https' if self._tls else 'http'}://{HOST}:{listening.getsockname()[1]}"
                     self._ready.set()
@@ -116,8 +120,8 @@ class LoopbackServer(ABC):
 class _Listening(socket.socket):
     """Notes the connections that it accepts."""
 
-    def __init__(self, accepted: WeakSet[socket.socket]) -> None:
-        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
+    def __init__(self, accepted: WeakSet[socket.socket], fileno: int | None) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM, fileno=fileno)
         self._connections = accepted
 
     def accept(self) -> tuple[socket.socket, Any]:

@@ -22,7 +22,7 @@ from qrmi_core import (
     Variable,
 )
 from qrmi_qiskit.aer.device import IDEAL, METHOD, METHODS, NOISE, SNAPSHOT, target_json
-from qrmi_qiskit.aer.snapshots import snapshot_names
+from qrmi_qiskit.aer.snapshots import snapshot_device, snapshot_names
 
 __all__ = ["MAX_PUBS", "AerSimulator"]
 
@@ -67,6 +67,9 @@ class AerSimulator(EngineResource):
     @classmethod
     def embedded(cls) -> Mapping[str, Mapping[str, str]]:
         return {f"aer_{snapshot}": {SNAPSHOT: snapshot} for snapshot in (IDEAL, *snapshot_names())}
+
+    def imitates(self) -> tuple[str, ...]:
+        return () if self.snapshot == IDEAL else (snapshot_device(self.snapshot),)
 
     def target(self) -> Target:
         return self._target

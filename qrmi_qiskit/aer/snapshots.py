@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 from pathlib import Path
 
-__all__ = ["snapshot_files", "snapshot_names"]
+__all__ = ["snapshot_device", "snapshot_files", "snapshot_names"]
 
 _PACKAGE = "qiskit_ibm_runtime"
 
@@ -40,3 +41,13 @@ def snapshot_files(name: str) -> tuple[Path, Path]:
     if directory is None or name not in snapshot_names():
         raise LookupError(name)
     return directory / name / f"conf_{name}.json", directory / name / f"props_{name}.json"
+
+
+def snapshot_device(name: str) -> str:
+    """What IBM calls the device that a snapshot was taken of, such as ibm_fez.
+
+    Raises:
+        LookupError: there is no such snapshot.
+    """
+    configuration, _ = snapshot_files(name)
+    return str(json.loads(configuration.read_bytes())["backend_name"])

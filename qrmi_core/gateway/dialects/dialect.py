@@ -11,12 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiohttp import web
 
-from qrmi_core.errors import InputError, QRMIError, TaskNotFound
+from qrmi_core.errors import InputError, QRMIError, TaskNotFound, UnsupportedFunction
 from qrmi_core.gateway.device import Device
+
+if TYPE_CHECKING:
+    from qrmi_core.gateway.dialects.offered import Offered
 
 __all__ = ["Dialect", "DialectOptions", "Refused", "checked_query", "iso", "json_body"]
 
@@ -27,7 +30,8 @@ class DialectOptions:
 
     ``key`` is the credential that it takes, ``token_seconds`` how long its tokens are good for, ``list_delay`` after
     how many seconds (at most; drawn anew for each task) a new task appears in lists. ``without`` names optional parts
-    of the vendor's API that this server lacks, ``munge_socket`` is that of the munged to ask, where there is one.
+    of the vendor's API that this server lacks, ``munge_socket`` is that of the munged to ask, where there is one. With
+    ``any_account`` the key alone counts, whatever user and project a program says it is of.
     """
 
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
@@ -36,6 +40,7 @@ class DialectOptions:
     seed: int = 0
     without: frozenset[str] = frozenset()
     munge_socket: str | None = None
+    any_account: bool = False
 
 
 class Refused(Exception):
@@ -84,6 +89,14 @@ class Dialect(ABC):
     @abstractmethod
     def error(self, status: int, message: str, code: str | None) -> Any:
         """The JSON body of an error."""
+
+    def offer(self, offered: Offered) -> None:
+        """Serve these devices in place of the one that it was made with.
+
+        Raises:
+            UnsupportedFunction: servers of this API have one device.
+        """
+        raise UnsupportedFunction(f"{type(self).__name__} stands before one device only")
 
     async def started(self) -> None:  # noqa: B027  most have nothing to do
         """Called in the server's event loop before it listens."""

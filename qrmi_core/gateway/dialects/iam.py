@@ -15,12 +15,12 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from qrmi_core.gateway.dialects.dialect import DialectOptions
+from qrmi_core.gateway.dialects.dialect import DialectOptions, Refused
+from qrmi_core.vendor_environment import EMULATED_INSTANCE as CRN
 
 __all__ = ["CRN", "Iam"]
 
-CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/0123456789abcdef0123456789abcdef:emulator::"
-"""The instance that the servers stand for."""
+PLAN = "emulator-plan"
 
 GRANT = "urn:ibm:params:oauth:grant-type:apikey"
 
@@ -33,8 +33,12 @@ class Iam:
         self._signing = secrets.token_bytes(32)
 
     def routes(self) -> list[web.RouteDef]:
-        """The vendor's route."""
-        return [web.post("/identity/token", self._give)]
+        """The vendor's route, and those that tell of the one instance of an account."""
+        return [
+            web.post("/identity/token", self._give),
+            web.post("/v3/resources/search", self._search),
+            web.get(f"/api/v1/{PLAN}", self._plan),
+        ]
 
     def accepts(self, request: web.Request) -> bool:
         """Whether a request carries a token from here that has not expired."""
@@ -65,6 +69,20 @@ class Iam:
             "scope": "ibm openid",
         }
         return web.json_response(answer)
+
+    async def _search(self, request: web.Request) -> web.Response:
+        self._require(request)
+        item = {"crn": CRN, "name": "emulator", "service_plan_unique_id": PLAN, "tags": []}
+        return web.json_response({"items": [item | {"doc": {"extensions": [{}]}}], "limit": 100})
+
+    async def _plan(self, request: web.Request) -> web.Response:
+        self._require(request)
+        words = {"overview_ui": {"en": {"display_name": "emulator"}}, "metadata": {"pricing": {"type": "free"}}}
+        return web.json_response({"id": PLAN, "name": PLAN, "kind": "plan"} | words)
+
+    def _require(self, request: web.Request) -> None:
+        if not self.accepts(request):
+            raise Refused(401, "The access token is missing, wrong or expired", code="1200")
 
     def _token(self, claims: dict[str, Any]) -> str:
         header = {"alg": "HS256", "typ": "JWT", "kid": "emulator"}

@@ -22,6 +22,7 @@ from qrmi_core.gateway.dialects.dialect import Dialect, DialectOptions, Refused,
 from qrmi_core.gateway.dialects.iam import CRN, Iam
 from qrmi_core.gateway.dialects.ibm_jobs import LIST_FILTERS, Job, checked_job, checked_tags, matches, page_of
 from qrmi_core.gateway.dialects.ibm_sessions import Session, new_session
+from qrmi_core.gateway.dialects.offered import Offered
 from qrmi_core.payloads import QiskitPrimitive
 from qrmi_core.resource import ResourceStatusCode
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -35,7 +36,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class ComputeService(Dialect):
-    """One instance with one device, all of whose jobs and sessions are in memory."""
+    """One instance with one device, or several, all of whose jobs and sessions are in memory."""
 
     takes = QiskitPrimitive
     engine = "aer_fez"
@@ -46,6 +47,10 @@ class ComputeService(Dialect):
         self._jobs: dict[str, Job] = {}
         self._sessions: dict[str, Session] = {}
         self._backend = device.resource.name
+        self._offered = Offered({self._backend: device})
+
+    def offer(self, offered: Offered) -> None:
+        self._offered = offered
 
     def environment(self) -> dict[str, str]:
         return {
@@ -98,38 +103,41 @@ class ComputeService(Dialect):
 
     async def _list_backends(self, request: web.Request) -> web.Response:
         checked_query(request, {"include_mocks"})
-        status = await self.device.status()
-        configuration = await self._configured()
-        entry = {
-            "name": self._backend,
+        entries = await asyncio.gather(*map(self._listed, self._offered.names))
+        return web.json_response({"devices": entries})
+
+    async def _listed(self, name: str) -> dict[str, Any]:
+        device = self._device(name)
+        status = await device.status()
+        configuration = await self._configured(name)
+        return {
+            "name": name,
             "status": {"name": status.status.value, "reason": status.status_reason or "available"},
             "is_simulator": False,
             "qubits": configuration["n_qubits"],
-            "queue_length": await self._pending(),
+            "queue_length": await self._pending(device),
             "processor_type": configuration.get("processor_type") or {"family": "Aer", "revision": "1"},
         }
-        return web.json_response({"devices": [entry]})
 
     async def _configuration(self, request: web.Request) -> web.Response:
         checked_query(request, {"calibration_id"})
-        self._check_backend(request)
-        return web.json_response(await self._configured())
+        return web.json_response(await self._configured(request.match_info["name"]))
 
     async def _properties(self, request: web.Request) -> web.Response:
         checked_query(request, {"updated_before", "calibration_id"})
-        self._check_backend(request)
-        properties = (await self.device.target()).json()["properties"] or {}
-        return web.json_response(properties | ({"backend_name": self._backend} if properties else {}))
+        name = request.match_info["name"]
+        properties = (await self._device(name).target()).json()["properties"] or {}
+        return web.json_response(properties | ({"backend_name": name} if properties else {}))
 
     async def _backend_status(self, request: web.Request) -> web.Response:
-        self._check_backend(request)
-        status = await self.device.status()
+        device = self._device(request.match_info["name"])
+        status = await device.status()
         online = status.status is ResourceStatusCode.ONLINE
         document = {
             "state": online,
             "status": "active" if online else status.status.value,
             "message": status.status_reason or "",
-            "length_queue": await self._pending(),
+            "length_queue": await self._pending(device),
             "backend_version": VERSION,
         }
         return web.json_response(document)
@@ -148,7 +156,8 @@ class ComputeService(Dialect):
         return web.json_response(document)
 
     async def _create_session(self, request: web.Request) -> web.Response:
-        session = new_session(await json_body(request), self._backend)
+        session = new_session(await json_body(request))
+        self._device(session.backend)
         self._sessions[session.id] = session
         return web.json_response(session.document())
 
@@ -180,7 +189,8 @@ class ComputeService(Dialect):
         return web.Response(status=204)
 
     async def _create_job(self, request: web.Request) -> web.Response:
-        body = checked_job(await json_body(request), self._backend)
+        body = checked_job(await json_body(request))
+        device = self._device(body.get("backend"))
         session = None
         if session_id := body.get("session_id"):
             session = self._session(session_id)
@@ -189,13 +199,13 @@ class ComputeService(Dialect):
                 raise Refused(409, f"Session {session.id} is closed and takes no jobs", code="1352")
         payload = QiskitPrimitive(body["program_id"], json.dumps(body["params"]).encode())
         created = time.time()
-        task_id = await self.device.submit(payload)
+        task_id = await device.submit(payload)
         listed, tags = self.listed_from(), list(body.get("tags", []))
-        job = Job(task_id, body, listed, tags, session.id if session else None, created=created)
+        job = Job(task_id, device, body, listed, tags, session.id if session else None, created=created)
         self._jobs[job.id] = job
         if session is not None:
             session.look(pending=1)
-        answer = {"id": job.id, "backend": self._backend, "private": bool(body.get("private"))}
+        answer = {"id": job.id, "backend": body["backend"], "private": bool(body.get("private"))}
         return web.json_response(answer | ({"session_id": job.session} if job.session else {}))
 
     async def _list_jobs(self, request: web.Request) -> web.Response:
@@ -232,19 +242,19 @@ class ComputeService(Dialect):
         job = self._job(request)
         if (await self._info(job)).status.is_final:
             raise Refused(409, f"Job {job.id} has ended and cannot be cancelled", code="1306")
-        await self.device.cancel(job.task_id)
+        await job.device.cancel(job.task_id)
         return web.Response(status=204)
 
     async def _results(self, request: web.Request) -> web.Response:
         job = self._job(request)
         info = await self._info(job)
         if info.status is TaskStatus.COMPLETED and not job.too_long:
-            return web.Response(body=await self.device.output(job.task_id), content_type="text/plain")
+            return web.Response(body=await job.device.output(job.task_id), content_type="text/plain")
         return web.Response(text=info.reason or "", content_type="text/plain")
 
     async def _logs(self, request: web.Request) -> web.Response:
         job = self._job(request)
-        logs = await self.device.logs(job.task_id)
+        logs = await job.device.logs(job.task_id)
         if not logs or not (await self._info(job)).status.is_final:
             raise Refused(404, f"Job {job.id} has no logs", code="1296")
         return web.Response(text=logs, content_type="text/plain")
@@ -261,9 +271,11 @@ class ComputeService(Dialect):
         job.tags = checked_tags(body["tags"])
         return web.Response(status=204)
 
-    def _check_backend(self, request: web.Request) -> None:
-        if request.match_info["name"] != self._backend:
-            raise Refused(404, f"Backend not found: {request.match_info['name']}", code="1216")
+    def _device(self, name: object) -> Device:
+        device = self._offered.get(name)
+        if device is None:
+            raise Refused(404, f"Backend not found: {name}", code="1216")
+        return device
 
     def _job(self, request: web.Request) -> Job:
         job = self._jobs.get(request.match_info["id"])
@@ -276,28 +288,29 @@ class ComputeService(Dialect):
             raise Refused(404, f"Session not found: {session_id}", code="1350")
         return self._sessions[session_id]
 
-    async def _configured(self) -> dict[str, Any]:
-        """The device's configuration, in which it stands for a QPU: clients open sessions on no simulator."""
-        configuration: dict[str, Any] = (await self.device.target()).json()["configuration"]
-        return configuration | {"backend_name": self._backend, "simulator": False, "local": False}
+    async def _configured(self, name: str) -> dict[str, Any]:
+        """A device's configuration, in which it stands for a QPU: clients open sessions on no simulator."""
+        configuration: dict[str, Any] = (await self._device(name).target()).json()["configuration"]
+        return configuration | {"backend_name": name, "simulator": False, "local": False}
 
     async def _info(self, job: Job) -> TaskInfo:
         """What is known of a job; one that runs longer than it may is cancelled first."""
         if job.final is not None:
             return job.final
-        info = await self.device.info(job.task_id)
+        info = await job.device.info(job.task_id)
         if not job.too_long and info.status is TaskStatus.RUNNING and job.seconds(info) > job.cost:
-            await self.device.cancel(job.task_id)
+            await job.device.cancel(job.task_id)
             job.too_long = True
-            info = await self.device.info(job.task_id)
+            info = await job.device.info(job.task_id)
         if job.too_long:
             info = replace(info, status=TaskStatus.CANCELLED)
         if info.status.is_final:
             job.final = info
         return info
 
-    async def _pending(self) -> int:
-        infos = await asyncio.gather(*(self._info(job) for job in self._jobs.values()))
+    async def _pending(self, device: Device) -> int:
+        jobs = [job for job in self._jobs.values() if job.device is device]
+        infos = await asyncio.gather(*map(self._info, jobs))
         return sum(not info.status.is_final for info in infos)
 
     async def _look(self, session: Session) -> None:
@@ -308,4 +321,4 @@ class ComputeService(Dialect):
 
     async def _cancel_all(self, session: Session) -> None:
         jobs = [job for job in self._jobs.values() if job.session == session.id]
-        await asyncio.gather(*(self.device.cancel(job.task_id) for job in jobs))
+        await asyncio.gather(*(job.device.cancel(job.task_id) for job in jobs))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects.dialect import Refused, iso
 from qrmi_core.gateway.dialects.ibm_params import check_params
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -56,6 +57,7 @@ class Job:
     """One job; ``listed`` is the moment (monotonic seconds) from which lists show it."""
 
     task_id: str
+    device: Device
     request: Mapping[str, Any]
     listed: float
     tags: list[str]
@@ -136,18 +138,16 @@ class Job:
         return max(0.0, (info.ended or time.time()) - info.started)
 
 
-def checked_job(request: Any, backend: str) -> dict[str, Any]:
-    """The body that creates a job.
+def checked_job(request: Any) -> dict[str, Any]:
+    """The body that creates a job; its device is for the caller to find.
 
     Raises:
-        Refused: 400, it does not fit; 404, no such device or program.
+        Refused: 400, it does not fit; 404, no such program.
     """
     if not isinstance(request, dict):
         raise Refused(400, "the body must be an object", code="1211")
     if unknown := sorted(request.keys() - REQUEST_KEYS):
         raise Refused(400, f"unknown keys: {', '.join(unknown)}", code="1211")
-    if request.get("backend") != backend:
-        raise Refused(404, f"Backend not found: {request.get('backend')}", code="1216")
     check_params(request.get("program_id"), request.get("params"))
     cost = request.get("cost", 1)
     if not isinstance(cost, int) or isinstance(cost, bool) or cost < 1:

@@ -94,11 +94,11 @@ class Session:
         self.timestamps.append({"status": state, "timestamp": iso(time.time())})
 
 
-def new_session(request: Any, backend: str) -> Session:
-    """The session that a request's body asks for.
+def new_session(request: Any) -> Session:
+    """The session that a request's body asks for; its device is for the caller to find.
 
     Raises:
-        Refused: 400, the body does not fit; 404, no such device.
+        Refused: 400, the body does not fit.
     """
     if not isinstance(request, dict):
         raise Refused(400, "the body must be an object", code="1211")
@@ -106,8 +106,9 @@ def new_session(request: Any, backend: str) -> Session:
         raise Refused(400, f"unknown keys: {', '.join(unknown)}", code="1211")
     if request.get("mode") not in MODES:
         raise Refused(400, f"mode must be one of {', '.join(MODES)}", code="1211")
-    if request.get("backend", request.get("backend_name")) != backend:
-        raise Refused(404, f"Backend not found: {request.get('backend')}", code="1216")
+    backend = request.get("backend", request.get("backend_name"))
+    if not isinstance(backend, str):
+        raise Refused(404, f"Backend not found: {backend}", code="1216")
     ttl = request.get("max_ttl", LONGEST)
     if not isinstance(ttl, int) or isinstance(ttl, bool) or not 0 < ttl <= LONGEST:
         raise Refused(400, f"max_ttl must be an integer from 1 to {LONGEST}", code="1211")

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects.dialect import Dialect, DialectOptions, Refused, checked_query, json_body
+from qrmi_core.gateway.dialects.offered import Offered
 from qrmi_core.gateway.dialects.pasqal_accounts import CLIENT, Accounts
 from qrmi_core.gateway.dialects.pasqal_filters import BATCH_FILTERS, JOB_FILTERS, chosen_jobs, page, selected
 from qrmi_core.gateway.dialects.pasqal_records import Batch, Job, JobSpec, checked_batch, checked_jobs
@@ -27,25 +28,33 @@ __all__ = ["PasqalCloudDialect"]
 
 CORE = "/core-fast/api"
 QPU = "FRESNEL"
-LIKE_QPU = frozenset({QPU, "EMU_FRESNEL"})
-DEVICE_TYPES = (QPU, "EMU_FREE", "EMU_FRESNEL", "EMU_MPS", "EMU_SV")
+EMULATED_QPU = "EMU_FRESNEL"
+EMULATORS = ("EMU_FREE", EMULATED_QPU, "EMU_MPS", "EMU_SV")
 
 Handler = Callable[[web.Request], Any]
 
 
 class PasqalCloudDialect(Dialect):
-    """One project with one QPU, which is the device behind it under the name FRESNEL, and with emulators."""
+    """One project with one QPU, which is the device behind it under the name FRESNEL, and with emulators.
+
+    Several devices are as many QPUs under names of their own. Programs for an emulator run on the one that their
+    sequences are made for, or the first.
+    """
 
     takes: ClassVar[type[Any]] = PulserBatch
     engine: ClassVar[str] = "pulser_analog"
 
     def __init__(self, device: Device, options: DialectOptions) -> None:
         super().__init__(device, options)
-        self._accounts = Accounts(options.key, options.token_seconds)
+        self._accounts = Accounts(options.key, options.token_seconds, any_account=options.any_account)
+        self._offered = Offered({QPU: device})
         self._batches: dict[str, Batch] = {}
         self._jobs: dict[str, Job] = {}
         self._results: dict[str, Job] = {}
         self._adding: dict[str, asyncio.Lock] = {}
+
+    def offer(self, offered: Offered) -> None:
+        self._offered = offered
 
     def environment(self) -> dict[str, str]:
         return {
@@ -114,33 +123,41 @@ class PasqalCloudDialect(Dialect):
 
     async def _list_devices(self, request: web.Request) -> web.Response:
         wanted = checked_query(request, {"device_type"}).get("device_type")
-        online = (await self.device.status()).status is ResourceStatusCode.ONLINE
-        state = {"status": "UP" if online else "DOWN", "availability": "ACTIVE" if online else "INACTIVE"}
-        return _answer([{"device_type": name, **state} for name in DEVICE_TYPES if wanted in {None, name}])
+        found = []
+        for name in self._device_types():
+            if wanted in {None, name}:
+                device = self._offered.get(name) or self._offered.first
+                online = (await device.status()).status is ResourceStatusCode.ONLINE
+                state = {"status": "UP" if online else "DOWN", "availability": "ACTIVE" if online else "INACTIVE"}
+                found.append({"device_type": name, **state})
+        return _answer(found)
+
+    def _device_types(self) -> tuple[str, ...]:
+        return (*self._offered.names, *EMULATORS)
 
     async def _public_specs(self, _request: web.Request) -> web.Response:
-        return _answer([{"device_type": QPU, "specs": await self._specs()}])
+        return _answer([{"device_type": name, "specs": await self._specs(name)} for name in self._offered.names])
 
     async def _all_specs(self, _request: web.Request) -> web.Response:
-        return _answer({QPU: await self._specs()})
+        return _answer({name: await self._specs(name) for name in self._offered.names})
 
     async def _specs_of(self, request: web.Request) -> web.Response:
-        if (device_type := request.match_info["device_type"]) != QPU:
-            raise Refused(404, f"there are no specifications of a device {device_type}")
-        return _answer({"device_type": QPU, "specs": await self._specs()})
+        name = request.match_info["device_type"]
+        return _answer({"device_type": name, "specs": await self._specs(name)})
 
-    async def _specs(self) -> str:
-        return json.dumps({**(await self.device.target()).json(), "name": QPU})
+    async def _specs(self, name: str) -> str:
+        if (device := self._offered.get(name)) is None:
+            raise Refused(404, f"there are no specifications of a device {name}")
+        return json.dumps({**(await device.target()).json(), "name": name})
 
     async def _create(self, request: web.Request) -> web.Response:
         body = checked_batch(await json_body(request))
-        if body["project_id"] != self._accounts.project:
+        if not self._accounts.is_member(body["project_id"]):
             raise Refused(403, f"this account is no member of a project {body['project_id']}")
         sequences = [text for text in [body.get("sequence_builder"), *(job.sequence for job in body["jobs"])] if text]
         device_type = body.get("device_type") or _device_of(sequences)
-        if device_type not in DEVICE_TYPES:
-            raise Refused(400, f"there is no device type {device_type}; there are {', '.join(DEVICE_TYPES)}")
         batch = Batch(
+            device=self._device(device_type, sequences),
             project_id=body["project_id"],
             user_id=self._accounts.user_id,
             device_type=device_type,
@@ -155,20 +172,30 @@ class PasqalCloudDialect(Dialect):
         await self._start(batch, body["jobs"])
         return await self._shown(batch, sequence=True)
 
+    def _device(self, device_type: str, sequences: Collection[str]) -> Device:
+        """The device that runs a batch of a type."""
+        if (device := self._offered.get(device_type)) is not None:
+            return device
+        if device_type not in EMULATORS:
+            raise Refused(400, f"there is no device type {device_type}; there are {', '.join(self._device_types())}")
+        made_for = {str(_decoded(sequence)["device"]["name"]) for sequence in sequences}
+        found = {name: self._offered.get(name) for name in made_for if name in self._offered.names}
+        return next(filter(None, found.values()), self._offered.first)
+
     async def _start(self, batch: Batch, specs: Sequence[JobSpec], parents: Sequence[str | None] = ()) -> None:
         shared = [spec for spec in specs if spec.sequence is None]
         infos: list[TaskInfo] = []
         if batch.sequence is not None and (shared or batch.open):
             batch.task = await self._submit(batch, batch.sequence, shared, open_batch=batch.open)
-            infos = list(await self.device.batch_jobs(batch.task))
+            infos = list(await batch.device.batch_jobs(batch.task))
         await self._keep(batch, specs, iter([info.id for info in infos]), batch.created, parents)
         self._batches[batch.id] = batch
 
     async def _submit(self, batch: Batch, sequence: str, specs: Sequence[JobSpec], *, open_batch: bool) -> str:
-        like_qpu = batch.device_type in LIKE_QPU
-        return await self.device.submit(
+        like_qpu = _is_like_qpu(batch)
+        return await batch.device.submit(
             PulserBatch(
-                sequence=(await self._for_device(sequence) if like_qpu else sequence).encode(),
+                sequence=(await self._for_device(sequence, batch) if like_qpu else sequence).encode(),
                 jobs=tuple(spec.payload() for spec in specs),
                 device_type=None if like_qpu else batch.device_type,
                 configuration=batch.backend_configuration.encode() if batch.backend_configuration else None,
@@ -176,12 +203,14 @@ class PasqalCloudDialect(Dialect):
             )
         )
 
-    async def _for_device(self, sequence: str) -> str:
+    async def _for_device(self, sequence: str, batch: Batch) -> str:
         """The sequence with the name that the device behind has itself."""
         decoded = _decoded(sequence)
-        if decoded["device"]["name"] != QPU:
-            raise Refused(400, f"the sequence was made for the device {decoded['device']['name']}, not for {QPU}")
-        decoded["device"]["name"] = (await self.device.target()).json()["name"]
+        name, of_batch = decoded["device"]["name"], batch.device_type
+        if self._offered.get(name) is not batch.device:
+            expected = self._offered.names[0] if of_batch == EMULATED_QPU else of_batch
+            raise Refused(400, f"the sequence was made for the device {name}, not for {expected}")
+        decoded["device"]["name"] = (await batch.device.target()).json()["name"]
         return json.dumps(decoded)
 
     async def _keep(
@@ -198,7 +227,7 @@ class PasqalCloudDialect(Dialect):
             else:
                 own = JobSpec(spec.runs)
                 task = await self._submit(batch, spec.sequence, [own], open_batch=False)
-                task_job = (await self.device.batch_jobs(task))[0].id
+                task_job = (await batch.device.batch_jobs(task))[0].id
             parent = parents[place] if parents else None
             job = Job(
                 batch.id,
@@ -235,7 +264,7 @@ class PasqalCloudDialect(Dialect):
         batch = self._batch(request)
         infos = await self._infos(batch)
         results = {
-            job.id: await self.device.batch_job_output(job.task, job.task_job)
+            job.id: await batch.device.batch_job_output(job.task, job.task_job)
             for job in batch.jobs
             if infos[job.id].status is TaskStatus.COMPLETED
         }
@@ -252,9 +281,9 @@ class PasqalCloudDialect(Dialect):
             shared = [spec for spec in specs if spec.sequence is None]
             added: Sequence[str] = ()
             if shared and batch.task is not None:
-                if batch.device_type in LIKE_QPU and any(spec.runs is None for spec in shared):
+                if _is_like_qpu(batch) and any(spec.runs is None for spec in shared):
                     raise Refused(400, "a QPU needs the number of runs")
-                added = await self.device.batch_add(batch.task, [spec.payload() for spec in shared])
+                added = await batch.device.batch_add(batch.task, [spec.payload() for spec in shared])
             await self._keep(batch, specs, iter(added), now)
         return await self._shown(batch)
 
@@ -263,7 +292,7 @@ class PasqalCloudDialect(Dialect):
         async with self._adding.setdefault(batch.id, asyncio.Lock()):
             batch.open = False
             if batch.task is not None:
-                await self.device.batch_close(batch.task)
+                await batch.device.batch_close(batch.task)
         return await self._shown(batch)
 
     async def _cancel_batch(self, request: web.Request) -> web.Response:
@@ -294,7 +323,7 @@ class PasqalCloudDialect(Dialect):
             raise Refused(400, f"batch {batch.id} has ended")
         batch.open, batch.cancelled = False, True
         for task in {batch.task, *(job.task for job in batch.jobs)} - {None}:
-            await self.device.cancel(str(task))
+            await batch.device.cancel(str(task))
 
     async def _cancel_jobs(self, request: web.Request) -> web.Response:
         batch = self._batch(request)
@@ -319,7 +348,7 @@ class PasqalCloudDialect(Dialect):
     async def _stop(self, batch: Batch, job: Job) -> None:
         if (await self._infos(batch))[job.id].status.is_final:
             raise Refused(400, f"job {job.id} has ended")
-        await self.device.batch_cancel_jobs(job.task, [job.task_job])
+        await batch.device.batch_cancel_jobs(job.task, [job.task_job])
 
     async def _set_tags(self, request: web.Request) -> web.Response:
         batch, tags = self._batch(request), await json_body(request)
@@ -334,6 +363,7 @@ class PasqalCloudDialect(Dialect):
         if not again:
             raise Refused(400, f"no job of batch {old.id} is chosen")
         batch = Batch(
+            device=old.device,
             project_id=old.project_id,
             user_id=old.user_id,
             device_type=old.device_type,
@@ -379,14 +409,14 @@ class PasqalCloudDialect(Dialect):
     async def _result(self, request: web.Request) -> web.Response:
         if (job := self._results.get(request.match_info["secret"])) is None:
             raise Refused(404, "there is no such result")
-        body = await self.device.batch_job_output(job.task, job.task_job)
+        body = await self._batches[job.batch_id].device.batch_job_output(job.task, job.task_job)
         return web.Response(body=body, content_type="application/json")
 
     async def _infos(self, batch: Batch) -> Mapping[str, TaskInfo]:
         """What the device says of each job of a batch."""
         of_tasks: dict[str, TaskInfo] = {}
         for task in dict.fromkeys(job.task for job in batch.jobs):
-            of_tasks.update({info.id: info for info in await self.device.batch_jobs(task)})
+            of_tasks.update({info.id: info for info in await batch.device.batch_jobs(task)})
         return {job.id: of_tasks[job.task_job] for job in batch.jobs}
 
     async def _shown(self, batch: Batch, *, sequence: bool = False) -> web.Response:
@@ -404,6 +434,10 @@ class PasqalCloudDialect(Dialect):
         if job is None:
             raise Refused(404, f"there is no job {request.match_info['job']}")
         return job
+
+
+def _is_like_qpu(batch: Batch) -> bool:
+    return batch.device_type not in EMULATORS or batch.device_type == EMULATED_QPU
 
 
 def _device_of(sequences: Collection[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects.dialect import Refused, iso
 from qrmi_core.payloads import PulserJob
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -100,6 +101,7 @@ class Job:
 class Batch:
     """A batch; ``task`` is its id on the device, None while only jobs with sequences of their own are in it."""
 
+    device: Device
     project_id: str
     user_id: str
     device_type: str

@@ -10,7 +10,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -55,7 +55,8 @@ class GatewayServer:
             stack.push_async_callback(self.gateway.stop, LAST_SECONDS)
             await self._listen(await self._runner(admin_application(self.gateway, self._guard), stack), stack)
             if (jobs := self._settings.listen.jobs) is not None:
-                runner = await self._runner(self.gateway.doors.application(self._guard), stack)
+                application = self.gateway.doors.application(self._guard)
+                runner = await self._runner(application, stack, auto_decompress=False)  # a spool does it, within limits
                 self.jobs_port = await self._listen_at(runner, jobs, "listen.jobs")
             starting = asyncio.ensure_future(self.gateway.start())
             stack.callback(starting.cancel)
@@ -66,7 +67,9 @@ class GatewayServer:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def _runner(self, application: web.Application, stack: contextlib.AsyncExitStack) -> web.AppRunner:
+    async def _runner(
+        self, application: web.Application, stack: contextlib.AsyncExitStack, **options: Any
+    ) -> web.AppRunner:
         runner = web.AppRunner(
             application,
             access_log=None,
@@ -74,6 +77,7 @@ class GatewayServer:
             handler_cancellation=True,
             shutdown_timeout=LAST_SECONDS,
             keepalive_timeout=IDLE_SECONDS,
+            **options,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

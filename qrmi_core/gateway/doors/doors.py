@@ -16,6 +16,7 @@ from qrmi_core.gateway.bodies import Spool
 from qrmi_core.gateway.doors.admission import Admission
 from qrmi_core.gateway.doors.books import Books
 from qrmi_core.gateway.doors.door import Door
+from qrmi_core.gateway.doors.routing import add_doors
 from qrmi_core.gateway.doors.tokens import JobTokens
 from qrmi_core.gateway.doors.upstream import Upstream
 from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
@@ -91,10 +92,16 @@ class Doors:
     def application(self, guard: Guard) -> web.Application:
         """The routes of all doors."""
         application = web.Application(middlewares=[guard.middleware], client_max_size=2**62)
-        for resource_type in DOORS:
-            if (door := self.door(resource_type)) is not None:
-                application.add_routes(door.routes())
+        add_doors(application.router, self.all(), self._door_of)
         return application
+
+    def all(self) -> list[Door]:
+        """Every door that there is."""
+        return [door for resource_type in DOORS if (door := self.door(resource_type)) is not None]
+
+    def _door_of(self, name: str) -> Door | None:
+        known = self.gateway.resources.resources
+        return self.door(known[name].type) if name in known else None
 
     def resource(self, name: str) -> ConfiguredResource:
         """A resource as it is configured."""

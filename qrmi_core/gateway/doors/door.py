@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,9 @@ class Door(ABC):
     acquired_late: ClassVar[bool] = False
     """True where nothing is acquired at the grant, for clients open their own sessions."""
 
+    repeated: ClassVar[frozenset[str]] = frozenset()
+    """The query keys that may stand several times in a request."""
+
     def __init__(self, doors: Doors) -> None:
         self.doors = doors
 
@@ -120,9 +124,10 @@ class Door(ABC):
         """A handler for anybody; errors are answered in the vendor's form."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
+            begun = time.perf_counter()
             try:
-                request_rules.check(request)
-                return await handler(request)
+                request_rules.check(request, repeated=self.repeated)
+                answer = await handler(request)
             except Refusal as refusal:
                 return self._refused(refusal.status, str(refusal), refusal.code, refusal.headers)
             except request_rules.BadRequest as bad:
@@ -132,6 +137,9 @@ class Door(ABC):
             except QRMIError as error:
                 status = error.http_status or (503 if error.transient else 500)
                 return self._refused(status, str(error), error.code, {})
+            seconds = time.perf_counter() - begun
+            self.doors.gateway.metrics.forwarded(self.serves, request.method, _template(request), seconds)
+            return answer
 
         return handle
 
@@ -145,4 +153,11 @@ class Door(ABC):
 
     def _refused(self, status: int, message: str, code: str | None, headers: Mapping[str, str]) -> web.Response:
         _log.info("refused with %d: %s", status, message)
+        self.doors.gateway.metrics.refused(self.serves, status)
         return web.json_response(self.error(status, message, code), status=status, headers=headers)
+
+
+def _template(request: web.Request) -> str:
+    """The path of a request's route, with names in place of what users and vendors choose."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""

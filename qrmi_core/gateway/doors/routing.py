@@ -27,7 +27,8 @@ def add_doors(router: web.UrlDispatcher, doors: Iterable[Door], door_of: Callabl
             (own if route.path.startswith(BELOW) else router).add_routes([route])
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        door = door_of(request.match_info["resource"])
+        matched = request._match_info  # noqa: SLF001  not match_info, which would be remembered
+        door = None if matched is None else door_of(matched["resource"])
         if door is None or door not in at_resource:
             raise web.HTTPNotFound
         found = await at_resource[door].resolve(request)

@@ -115,8 +115,8 @@ class ClusterDirectory:
         _write(self.places.etc / "job_submit.lua", shipped["job_submit.lua"].decode())
         source = self.places.lib / "spank"
         _directory(source, 0o755)
-        for name in ("qrmi.c", "Makefile"):
-            _write(source / name, shipped[f"spank/{name}"].decode())
+        for name in (each for each in shipped if each.startswith("spank/")):
+            _write(self.places.lib / name, shipped[name].decode())
         build = ["make", "--silent", "-C", str(source), f"PLUGIN={self.places.plugin}"]
         done = subprocess.run(
             build, env=child_environment(), capture_output=True, text=True, timeout=BUILD_SECONDS, check=False

@@ -38,6 +38,12 @@ CREDENTIALS_OF_SLURM, EPILOG_SECONDS, LONGEST_HOLDOFF = 120, 6, 600
 PROTOCOL, LARGEST_ANSWER = 1, 1 << 20
 CREDENTIAL_SECONDS, MUNGE_TTL, MUNGE_SOCKET = 60, 4, 8
 VARIABLE = re.compile("([A-Za-z_][A-Za-z0-9_]*_)?QRMI_[A-Za-z0-9_]+|[A-Za-z_][A-Za-z0-9_]*_PASQAL_CONFIG_ROOT")
+VENDOR_VARIABLES = {  # of vendors' clients: only these names, each for its use
+    "set": "QISKIT_IBM_TOKEN QISKIT_IBM_URL QISKIT_IBM_INSTANCE QISKIT_IBM_CHANNEL IAM_URL "
+    "GLOBAL_SEARCH_URL GLOBAL_CATALOG_URL QRMI_PASQAL_URL QRMI_PASQAL_TOKEN",
+    "default": "REQUESTS_CA_BUNDLE SSL_CERT_FILE CURL_CA_BUNDLE",
+    "extend": "NO_PROXY no_proxy",
+}
 
 
 class NodeProblem(Exception):
@@ -246,8 +252,19 @@ def _understood(status: int, content: bytes, where: str) -> dict[str, Any]:
 class State:
     """<state_dir>/<job id>, which the SPANK plugin reads: one item per line, for root only.
 
-    "qrmi-state 1", "uid 1000", then either "refused REASON", or "lease ID" and any number of "set NAME=VALUE", "default
-    NAME=VALUE" (where the job has none of that name) and "unset NAME".
+    "qrmi-state 1", "uid 1000", then either "refused REASON", or "lease ID" and lines made of the gateway's answer (of
+    which "defaults" and what follows it may be missing) and of the job's option --qpu-env ("qpu-env off"):
+
+        {"lease": ID, "uid": 1000,
+         "environment": {NAME: VALUE},         set NAME=VALUE
+         "defaults": {NAME: VALUE},            default NAME=VALUE: where the job has none of that name
+         "absent": [NAME],                     unset NAME
+         "vendor": {"set": {NAME: VALUE},      vendor set NAME=VALUE: as above, and --qpu-env=off leaves it out
+                    "default": {NAME: FILE},   vendor default NAME=FILE
+                    "extend": {NAME: HOST}},   vendor extend NAME=HOST: added to a list with commas
+         "pythonpath": DIRECTORY}              vendor extend PYTHONPATH=DIRECTORY: where the job has QRMI_PASQAL_HOOK=1
+
+    A FILE or DIRECTORY that is missing on this node, or that others than root may change, is left out.
     """
 
     def __init__(self, directory: str, job: Job) -> None:
@@ -271,23 +288,33 @@ class State:
     def grant(self, answer: dict[str, Any]) -> None:
         """Write what the gateway granted; NodeProblem where no state file can hold it or it is for somebody else."""
         lease, uid, absent = answer.get("lease"), answer.get("uid"), answer.get("absent", [])
-        given = {"set": answer.get("environment"), "default": answer.get("defaults", {})}
-        in_form = isinstance(absent, list) and all(isinstance(variables, dict) for variables in given.values())
+        vendor, hook = answer.get("vendor", {}), answer.get("pythonpath")
+        groups = {"set": answer.get("environment"), "default": answer.get("defaults", {})}
+        if isinstance(vendor, dict):
+            groups.update((f"vendor {use}", vendor.get(use, {})) for use in VENDOR_VARIABLES)
+        in_form = all(isinstance(each, dict) for each in (vendor, *groups.values()))
+        in_form = in_form and isinstance(absent, list) and isinstance(hook, (str, type(None)))
         if not in_form or not isinstance(lease, str) or not re.fullmatch("[0-9a-f]{32}", lease):
             raise NodeProblem("the gateway granted a lease in a form that this node does not know: compare versions")
         if isinstance(uid, bool) or not isinstance(uid, int) or str(uid) != self._job.uid:
             raise NodeProblem("the gateway granted a lease to another user than the one whose job starts here")
-        lines = [f"lease {lease}"]
+        lines, paths = [f"lease {lease}"], [("vendor extend PYTHONPATH=", hook)] if hook else []
         for item, name, value in [
-            *((item, *pair) for item, variables in given.items() for pair in variables.items()),
+            *((item, *pair) for item, variables in groups.items() for pair in variables.items()),
             *(("unset", name, None) for name in absent),
         ]:
-            # Whoever answers in the gateway's place must not write LD_PRELOAD of other users' jobs.
-            if not isinstance(name, str) or not VARIABLE.fullmatch(name):
-                raise NodeProblem("the gateway sent a variable whose name is not [NAME_]QRMI_...")
-            if item != "unset" and (not isinstance(value, str) or re.search("[\n\0\ud800-\udfff]", value)):
-                raise NodeProblem(f"the gateway sent {name} with a value that no state file can hold")
-            lines.append(f"{item} {name}" if value is None else f"{item} {name}={value}")
+            _check_variable(item, name, value)
+            if item == "vendor default":
+                paths.append((f"{item} {name}=", value))
+            else:
+                lines.append(f"{item} {name}" if value is None else f"{item} {name}={value}")
+        for start, path in paths:
+            try:
+                lines.append(start + _only_roots(path))
+            except NodeProblem as problem:  # jobs that do without it run as well
+                log("prolog", self._job, f"left out: {start}{problem}")
+        if os.environ.get("SPANK_QPU_ENV") == "off":
+            lines.append("qpu-env off")
         self._write(lines)
 
     def lease(self) -> str | None:
@@ -421,6 +448,34 @@ def _report(verb: str, job: Job, settings: Settings, path: str, body: dict[str, 
         Gateway(settings, time.monotonic() + REPORT_SECONDS).post(path, lambda _: body)
     except Refused as problem:
         log(verb, job, f"{problem}; the gateway sees by itself that the job is over")
+
+
+def _check_variable(item: str, name: object, value: object) -> None:
+    """Raises NodeProblem: whoever answers in the gateway's place must not write LD_PRELOAD of other users' jobs."""
+    use = item.partition(" ")[2]
+    if not isinstance(name, str) or not (name in VENDOR_VARIABLES[use].split() if use else VARIABLE.fullmatch(name)):
+        raise NodeProblem(f"the gateway sent a variable whose name is not {'known' if use else '[NAME_]QRMI_...'}")
+    form = r"[A-Za-z0-9_.:\[\]-]+" if use == "extend" else "[^\n\0\ud800-\udfff]*"
+    if item != "unset" and (not isinstance(value, str) or not re.fullmatch(form, value)):
+        raise NodeProblem(f"the gateway sent {name} with a value that no state file can hold")
+
+
+def _only_roots(path: str) -> str:
+    """Where a file or directory really is; NodeProblem where it is missing, or others than root may change it."""
+    place = part = os.path.realpath(path) if path.isascii() and "\0" not in path else ""
+    if not path.startswith("/") or not re.fullmatch("[A-Za-z0-9_./+@%=-]+", place):
+        raise NodeProblem("its path is not absolute, or has characters that are not letters, digits and _./+@%=-")
+    while part:
+        try:
+            status = os.lstat(part)
+        except OSError as error:
+            raise NodeProblem(f"{part}: {_words(error)}") from None
+        # In a sticky directory others can make files, but not replace what is root's.
+        loose = status.st_mode & 0o022 and (part == place or not status.st_mode & 0o1000)
+        if loose or status.st_uid not in {0, os.geteuid()}:
+            raise NodeProblem(f"{part} is not root's, or others may write there")
+        part = part.rpartition("/")[0]
+    return place
 
 
 def _words(error: OSError) -> str:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The option --qpu of sbatch, salloc and srun, and the environment of a job that was given QPUs.
+ * The options --qpu and --qpu-env of sbatch, salloc and srun, and the environment of a job that was given QPUs.
  *
  * The plugin decides nothing. On the submit host it checks the form of --qpu and hands it on; job_submit.lua makes
  * licences of it. On a node, root's prolog has asked the gateway and left the answer in STATE_DIR/JOBID (see the state
@@ -11,7 +11,6 @@
  * as COMPLETED. spank_job_control_*() outside of init_post_opt crashes srun and the node's prolog.
  */
 #define _GNU_SOURCE
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -23,26 +22,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <slurm/spank.h>
+#include "variables.h"
 
 SPANK_PLUGIN(qrmi, 1)
 
 enum { NAME_MAX_LENGTH = 40, OPTION_MAX_LENGTH = 2048, FILE_MAX = 1 << 20, VALUE_MAX = 100000 };
 
 static char *asked;  /* the value of --qpu, NULL without one */
+static const char *vendor_env; /* the value of --qpu-env, NULL without one */
 static int components, calls; /* of a heterogeneous submission handed on; calls of take_option for the one at hand */
 static char *refusal; /* on a node: why the tasks of this job do not start */
-
-static int is_name_start(char c) { return isalpha((unsigned char)c) || c == '_'; }
-static int is_name_part(char c) { return isalnum((unsigned char)c) || c == '_'; }
-
-static size_t name_length(const char *text)
-{
-	size_t length = 0;
-	if (is_name_start(text[0]))
-		while (is_name_part(text[length]))
-			length++;
-	return length;
-}
 
 /* 1 where the name `name` of `length` characters is one of the items before `end` */
 static int is_repeated(const char *list, const char *end, size_t length)
@@ -118,6 +107,20 @@ static int take_option(int val, const char *value, int remote)
 static struct spank_option option_qpu = {
 	(char *)"qpu", (char *)"NAME[:LANES|:full][,...]",
 	(char *)"QPUs for this job, with the lanes of each (default 1); `qrmi qpus` lists them", 1, 0, take_option
+};
+
+static int take_env(int val, const char *value, int remote)
+{
+	(void)val, (void)remote;
+	vendor_env = !value ? NULL : !strcmp(value, "off") ? "off" : !strcmp(value, "on") ? "on" : NULL;
+	if (!vendor_env)
+		slurm_error("--qpu-env=%s: expected --qpu-env=on or --qpu-env=off", value ? value : "");
+	return vendor_env ? 0 : -1;
+}
+
+static struct spank_option option_env = {
+	(char *)"qpu-env", (char *)"on|off",
+	(char *)"whether vendors' own programs find the QPUs of --qpu in their environment (default on)", 1, 0, take_env
 };
 
 __attribute__((format(printf, 1, 2))) static void refuse(const char *format, ...)
@@ -203,16 +206,33 @@ static int is_name(const char *text)
 
 static int is_lease(const char *text) { return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32; }
 
+/* What a line of a state file is about, NULL where it is not understood; *what is the first letter of its word. With
+ * `vendor` in front it is for vendors' clients, and --qpu-env=off leaves it out */
+static char *subject(char *line, char *what, int *vendor)
+{
+	static const char *const words[] = { "set ", "default ", "extend ", "unset " };
+	*vendor = !strncmp(line, "vendor ", 7);
+	*what = line[*vendor ? 7 : 0];
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		char *after = line + (*vendor ? 7 : 0) + strlen(words[i]);
+		if (!strncmp(line + (*vendor ? 7 : 0), words[i], strlen(words[i])))
+			return (*what == 'u' ? is_name(after) : is_variable(after)) ? after : NULL;
+	}
+	return NULL;
+}
+
 /* A state file whose every line was understood; its lines end with NUL, and lie between `body` and `end` */
 struct state {
 	char *lease, *reason, *body, *end;
+	int vendor_off; /* by the job's --qpu-env, which its steps do not see after --export=NONE */
 };
 
 /* Looks at all of it before any of it counts; what is wrong, NULL where nothing is */
 static const char *parse_state(char *text, uid_t uid, struct state *state)
 {
 	char *line, *rest = text, *lease = NULL, *reason = NULL, owner[32];
-	int variables = 0;
+	int variables = 0, off = 0, vendor;
+	char what;
 	snprintf(owner, sizeof owner, "uid %lu", (unsigned long)uid);
 	if (!(line = next_line(&rest)) || strcmp(line, "qrmi-state 1"))
 		return "it is not of version 1";
@@ -224,67 +244,49 @@ static const char *parse_state(char *text, uid_t uid, struct state *state)
 			lease = line + 6;
 		else if (!strncmp(line, "refused ", 8) && line[8] && !reason)
 			reason = line + 8;
-		else if ((!strncmp(line, "set ", 4) && is_variable(line + 4)) ||
-			 (!strncmp(line, "default ", 8) && is_variable(line + 8)) ||
-			 (!strncmp(line, "unset ", 6) && is_name(line + 6)))
+		else if (!strcmp(line, "qpu-env off"))
+			off = 1;
+		else if (subject(line, &what, &vendor))
 			variables++;
 		else
 			return "one of its lines is not understood";
 	}
 	if (reason ? lease || variables : !lease)
 		return "it must hold either a lease or a refusal";
-	*state = (struct state){ lease, reason, body, rest };
+	*state = (struct state){ lease, reason, body, rest, off };
 	return NULL;
 }
 
 static const char *apply_state(spank_t sp, const struct state *state)
 {
+	int vendor, off = vendor_env ? !strcmp(vendor_env, "off") : state->vendor_off;
 	if (state->reason) {
 		refuse("%s", state->reason);
 		return NULL;
 	}
 	spank_setenv(sp, "QRMI_LEASE_ID", state->lease, 1);
-	for (char *line = state->body; line < state->end; line += strlen(line) + 1) {
-		int overwrite = !strncmp(line, "set ", 4);
-		if (!strncmp(line, "unset ", 6))
-			spank_unsetenv(sp, line + 6);
-		else if (overwrite || !strncmp(line, "default ", 8)) {
-			char *name = strchr(line, ' ') + 1, *value = strchr(line, '=');
-			*value = '\0';
-			spank_err_t rc = spank_setenv(sp, name, value + 1, overwrite);
-			*value = '=';
-			/* the user's own counts before a default */
-			if (rc != ESPANK_SUCCESS && (overwrite || rc != ESPANK_ENV_EXISTS))
-				return "one of its variables cannot be set";
-		}
+	for (char *line = state->body, *next; line < state->end; line = next) {
+		char what, *name = subject(line, &what, &vendor);
+		next = line + strlen(line) + 1;
+		if (!name || (vendor && off))
+			continue;
+		char *value = name + name_length(name);
+		if (*value)
+			*value++ = '\0';
+		if (what == 'u')
+			spank_unsetenv(sp, name);
+		else if (what == 'e' ? add_word(sp, name, value) : set_variable(sp, name, value, what == 's', vendor))
+			return "one of its variables cannot be set";
 	}
-	return NULL;
-}
-
-/* The value of a variable of the job, NULL where it has none */
-static const char *job_variable(char **environment, const char *name)
-{
-	size_t length = strlen(name);
-	for (; *environment; environment++)
-		if (!strncmp(*environment, name, length) && (*environment)[length] == '=')
-			return *environment + length + 1;
 	return NULL;
 }
 
 /* 1 where a variable is NAME_QRMI_... for a NAME in the list */
-static int is_of_list(const char *variable, const char *list, char delimiter)
+static int is_of_list(const char *variable, const char *list, char cut)
 {
-	while (list && *list) {
-		const char *end = strchrnul(list, delimiter);
-		while (list < end && isspace((unsigned char)*list))
-			list++;
-		size_t length = (size_t)(end - list);
-		while (length && isspace((unsigned char)list[length - 1]))
-			length--;
-		if (length && !strncmp(variable, list, length) && !strncmp(variable + length, "_QRMI_", 6))
+	for (const char *end = variable; (end = strstr(end, "_QRMI_")); end++)
+		if (end > variable && has_word(list, cut, variable, (size_t)(end - variable)))
 			return 1;
-		list = *end ? end + 1 : end;
-	}
 	return 0;
 }
 
@@ -301,11 +303,11 @@ static void unset_stale(spank_t sp, const char *lease)
 		return;
 	while (environment[count])
 		count++;
-	const char *delimiter = job_variable(environment, "QRMI_LIST_DELIMITER");
+	const char *delimiter = job_variable(sp, "QRMI_LIST_DELIMITER");
 	char cut = delimiter && *delimiter ? *delimiter : ',';
-	const char *names = job_variable(environment, "QRMI_JOB_QPU_RESOURCES");
-	const char *old_names = job_variable(environment, "SLURM_JOB_QPU_RESOURCES");
-	const char *inherited = job_variable(environment, "QRMI_LEASE_ID");
+	const char *names = job_variable(sp, "QRMI_JOB_QPU_RESOURCES");
+	const char *old_names = job_variable(sp, "SLURM_JOB_QPU_RESOURCES");
+	const char *inherited = job_variable(sp, "QRMI_LEASE_ID");
 	int same = lease && inherited && !strcmp(lease, inherited);
 	if (!lease && !inherited) {
 		spank_unsetenv(sp, "QRMI_PLUGIN_ERROR");
@@ -331,7 +333,6 @@ static void set_environment(spank_t sp, const char *directory)
 {
 	uint32_t job = 0;
 	uid_t uid = (uid_t)-1;
-	char **environment = NULL;
 	const char *problem = NULL;
 	struct state state = { 0 };
 	if (spank_get_item(sp, S_JOB_ID, &job) != ESPANK_SUCCESS || spank_get_item(sp, S_JOB_UID, &uid) != ESPANK_SUCCESS)
@@ -340,6 +341,7 @@ static void set_environment(spank_t sp, const char *directory)
 	int answered = text != NULL;
 	if (text)
 		problem = parse_state(text, uid, &state);
+	take_back(sp);
 	unset_stale(sp, state.lease);
 	if (text && !problem)
 		problem = apply_state(sp, &state);
@@ -347,8 +349,7 @@ static void set_environment(spank_t sp, const char *directory)
 	if (problem)
 		slurm_error("qrmi: %s/%u is not used: %s", directory, job, problem);
 	/* the steps of every component of a heterogeneous job carry the leader's option, and only the leader has QPUs */
-	int component = spank_get_item(sp, S_JOB_ENV, &environment) == ESPANK_SUCCESS && environment &&
-			job_variable(environment, "SLURM_HET_SIZE");
+	int component = job_variable(sp, "SLURM_HET_SIZE") != NULL;
 	if (asked && problem)
 		refuse("what this node knows of job %u (%s/%u) is not to be trusted: %s; tell the administrators", job, directory,
 		       job, problem);
@@ -364,6 +365,8 @@ int slurm_spank_init(spank_t sp, int ac, char **av)
 	(void)ac, (void)av;
 	if (spank_context() != S_CTX_SLURMD && spank_option_register(sp, &option_qpu) != ESPANK_SUCCESS)
 		slurm_error("qrmi: the option --qpu cannot be registered; another plugin may have one of this name");
+	if (spank_context() != S_CTX_SLURMD && spank_option_register(sp, &option_env) != ESPANK_SUCCESS)
+		slurm_error("qrmi: the option --qpu-env cannot be registered");
 	return 0;
 }
 
@@ -371,8 +374,10 @@ static int hand_on(spank_t sp)
 {
 	/* called for each component of a heterogeneous job, with what was noted for the last one still there */
 	spank_job_control_unsetenv(sp, "QPU");
-	if (asked && spank_job_control_setenv(sp, "QPU", asked, 1) != ESPANK_SUCCESS) {
-		slurm_error("--qpu=%s cannot be handed to Slurm", asked);
+	spank_job_control_unsetenv(sp, "QPU_ENV");
+	if ((asked && spank_job_control_setenv(sp, "QPU", asked, 1) != ESPANK_SUCCESS) ||
+	    (vendor_env && spank_job_control_setenv(sp, "QPU_ENV", vendor_env, 1) != ESPANK_SUCCESS)) {
+		slurm_error("--qpu and --qpu-env cannot be handed to Slurm");
 		return -1;
 	}
 	free(asked);

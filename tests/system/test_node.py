@@ -30,6 +30,7 @@ class SomeGateway(Gateway):
         super().__init__(munge_socket, address=port)
         self.uid = uid
         self.refusals: dict[tuple[int, str], Answer] = {}
+        self.vendor: dict[str, dict[str, str]] = {}
         self.hold = threading.Event()
         self.hold.set()
 
@@ -38,7 +39,8 @@ class SomeGateway(Gateway):
             return 200, {}
         self.hold.wait(20)
         asked = seen.body["job_id"], seen.body["node"]
-        return self.refusals.pop(asked, None) or granted(self.uid, QRMI_GRANTED_TO=str(asked[0]))
+        for_all = granted(self.uid, {"vendor": self.vendor}, QRMI_GRANTED_TO=str(asked[0]))
+        return self.refusals.pop(asked, None) or for_all
 
     def refuse(self, job: int, *nodes: str) -> None:
         for_now = refused("the vendor is away", transient=True, requeue={"id": str(job), "delay": DELAY})
@@ -163,3 +165,16 @@ def test_without_a_gateway_jobs_wait_in_the_queue(cluster: Cluster, jobs: Jobs, 
         assert jobs.ended(job)["JobState"] == "COMPLETED"
     assert jobs.output(job) == f"granted to {job}\n"
     assert all_idle(cluster)
+
+
+def test_the_option_qpu_env_goes_by_the_prolog_to_steps_that_do_not_see_it(jobs: Jobs, gateway: SomeGateway) -> None:
+    gateway.vendor = {"set": {"QISKIT_IBM_TOKEN": "t0ken"}, "extend": {"NO_PROXY": "head.example"}}
+    script = "echo $QRMI_GRANTED_TO $QISKIT_IBM_TOKEN; /usr/bin/srun --export=ALL /usr/bin/env"
+    wanted = {("--export=NONE",): True, ("--qpu-env=off",): False, ("--qpu-env=off", "--export=NONE"): False}
+    waiting = {jobs.submit("--qpu=aer_fez", *options, script=script): options for options in wanted}
+    for job, options in waiting.items():
+        assert jobs.ended(job)["JobState"] == "COMPLETED", jobs.output(job)
+        words, *lines = jobs.output(job).splitlines()
+        assert words.split() == [str(job), *(["t0ken"] if wanted[options] else [])], options
+        assert ("QISKIT_IBM_TOKEN=t0ken" in lines) is wanted[options], options
+        assert any("head.example" in line for line in lines) is wanted[options], options

@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "vendors")]
 
 from munge_daemon import Munged, libraries, munged  # noqa: E402
+from node_case import Node  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +21,8 @@ def daemon() -> Iterator[Munged]:
     libraries()
     with munged() as running:
         yield running
+
+
+@pytest.fixture
+def node(tmp_path: Path, daemon: Munged) -> Node:
+    return Node(tmp_path, daemon.socket)

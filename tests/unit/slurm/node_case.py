@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +30,8 @@ QPU_JOB = {**JOB, "SPANK_QPU": "ibm_fez"}
 Answer = tuple[int, dict[str, Any]] | bytes
 
 
-def granted(uid: int = 1000, /, **variables: object) -> Answer:
-    return 200, {"lease": LEASE, "uid": uid, "environment": variables}
+def granted(uid: int = 1000, more: Mapping[str, object] | None = None, /, **variables: object) -> Answer:
+    return 200, {"lease": LEASE, "uid": uid, "environment": variables, **(more or {})}
 
 
 def refused(reason: str, *, transient: bool, **more: object) -> Answer:

@@ -18,17 +18,12 @@ from typing import Any
 
 import pytest
 import trustme
-from munge_daemon import Munged, libraries
+from munge_daemon import libraries
 from node_case import JOB, LEASE, NODE, QPU_JOB, Answer, Gateway, Node, granted, python_of, raw_server, refused
 
 from qrmi_core import polling
 
 SLURMLESS = "not put back into the queue as it should be: "
-
-
-@pytest.fixture
-def node(tmp_path: Path, daemon: Munged) -> Node:
-    return Node(tmp_path, daemon.socket)
 
 
 @pytest.fixture

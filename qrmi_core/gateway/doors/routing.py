@@ -27,8 +27,7 @@ def add_doors(router: web.UrlDispatcher, doors: Iterable[Door], door_of: Callabl
             (own if route.path.startswith(BELOW) else router).add_routes([route])
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        matched = request._match_info  # noqa: SLF001  not match_info, which would be remembered
-        door = None if matched is None else door_of(matched["resource"])
+        door = door_of(request.match_info["resource"])
         if door is None or door not in at_resource:
             raise web.HTTPNotFound
         found = await at_resource[door].resolve(request)
@@ -37,6 +36,7 @@ def add_doors(router: web.UrlDispatcher, doors: Iterable[Door], door_of: Callabl
         found.add_app(request.app)
         found.freeze()
         request._match_info = found  # noqa: SLF001  as aiohttp's own applications do
+        request._cache.pop("match_info", None)  # noqa: SLF001  it may have been asked for before
         return await found.handler(request)
 
     router.add_route("*", f"{BELOW}{{rest:.*}}", handle)

@@ -17,8 +17,9 @@ from aiohttp import web
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.gateway.admin import admin_application
 from qrmi_core.gateway.guard import HTTP_LOG, Guard
+from qrmi_core.gateway.metrics import metrics_application
 from qrmi_core.gateway.service import Gateway
-from qrmi_core.gateway.settings import GatewaySettings, split_address
+from qrmi_core.gateway.settings import GatewaySettings, Tls, split_address
 
 __all__ = ["GatewayServer", "serve"]
 
@@ -33,7 +34,10 @@ EVERYBODY = 0o666
 
 
 class GatewayServer:
-    """Listens while its ``async with`` block runs; ``port`` is that of ``admin_tcp``, ``jobs_port`` of ``jobs``."""
+    """Listens while its ``async with`` block runs.
+
+    ``port`` is that of ``admin_tcp``, ``jobs_port`` of ``jobs``, ``metrics_port`` of ``metrics``.
+    """
 
     def __init__(self, file: Path, settings: GatewaySettings, *, guard: Guard | None = None) -> None:
         self._file = file
@@ -42,6 +46,9 @@ class GatewayServer:
         self._stack = contextlib.AsyncExitStack()
         self.port = 0
         self.jobs_port = 0
+        self.metrics_port = 0
+        self._context: ssl.SSLContext | None = None
+        self._reloading = asyncio.Lock()
         self.gateway: Gateway
 
     async def __aenter__(self) -> Self:
@@ -51,6 +58,9 @@ class GatewayServer:
             QRMIError: it cannot start, and why.
         """
         async with contextlib.AsyncExitStack() as stack:
+            if self._settings.tls is not None:
+                self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+                self._load_certificate(self._context, self._settings.tls)
             self.gateway = Gateway(self._file, self._settings)
             stack.push_async_callback(self.gateway.stop, LAST_SECONDS)
             await self._listen(await self._runner(admin_application(self.gateway, self._guard), stack), stack)
@@ -58,6 +68,10 @@ class GatewayServer:
                 application = self.gateway.doors.application(self._guard)
                 runner = await self._runner(application, stack, auto_decompress=False)  # a spool does it, within limits
                 self.jobs_port = await self._listen_at(runner, jobs, "listen.jobs")
+            if (metrics := self._settings.listen.metrics) is not None:
+                runner = await self._runner(metrics_application(self.gateway, self._guard), stack)
+                self.metrics_port = await self._listen_at(runner, metrics, "listen.metrics")
+            stack.callback(self.gateway.doors.stopping.set)
             starting = asyncio.ensure_future(self.gateway.start())
             stack.callback(starting.cancel)
             starting.add_done_callback(_tell)
@@ -66,6 +80,25 @@ class GatewayServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    async def reload(self) -> None:
+        """Read configuration, certificate, key and credentials again; what is wrong is told, and stays as it was.
+
+        Connections that there are go on as they are.
+        """
+        async with self._reloading:
+            await self.gateway.reload()
+            tls = self.gateway.settings.tls
+            if self._context is None or tls is None:
+                return
+            try:
+                # A context is left without a key where the two do not fit, so they are tried in another one.
+                self._load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+                self._load_certificate(self._context, tls)
+            except ConfigurationError as error:
+                _log.error("the certificate before stays in use: %s", error)
+            else:
+                _log.info("certificate and key were read again")
 
     async def _runner(
         self, application: web.Application, stack: contextlib.AsyncExitStack, **options: Any
@@ -101,7 +134,7 @@ class GatewayServer:
     async def _listen_at(self, runner: web.AppRunner, address: str, place: str) -> int:
         host, port = split_address(address)
         try:
-            await web.TCPSite(runner, host, port, ssl_context=self._tls()).start()
+            await web.TCPSite(runner, host, port, ssl_context=self._context).start()
         except OSError as error:
             raise self._nobody(address, place, error) from error
         port = runner.addresses[-1][1]
@@ -113,17 +146,13 @@ class GatewayServer:
             f"nobody can listen at {address}: {error.strerror or error}", file=str(self._file), place=place
         )
 
-    def _tls(self) -> ssl.SSLContext | None:
-        if self._settings.tls is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    def _load_certificate(self, context: ssl.SSLContext, tls: Tls) -> None:
         try:
-            context.load_cert_chain(self._settings.tls.cert, self._settings.tls.key)
+            context.load_cert_chain(tls.cert, tls.key, password="")  # without one, OpenSSL would ask the terminal
         except OSError as error:
             raise ConfigurationError(
                 f"certificate and key cannot be used: {error.strerror or error}", file=str(self._file), place="tls"
             ) from error
-        return context
 
 
 def _tell(starting: asyncio.Task[None]) -> None:
@@ -151,7 +180,7 @@ async def _signalled(loop: asyncio.AbstractEventLoop, server: GatewayServer) -> 
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = asyncio.ensure_future(server.gateway.reload())
+        task = asyncio.ensure_future(server.reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 

@@ -24,6 +24,8 @@ from qrmi_core.gateway.doors.door import Door
 from qrmi_core.gateway.doors.doors import Doors
 from qrmi_core.gateway.environments import Environments, JobDoors, JobVariables
 from qrmi_core.gateway.helper_client import HelperClient, lend_credentials
+from qrmi_core.gateway.job_comments import JobComments
+from qrmi_core.gateway.metrics import Metrics
 from qrmi_core.gateway.outages import Outages
 from qrmi_core.gateway.settings import GatewaySettings, load_gateway_settings
 from qrmi_core.gateway.site_view import SlurmSide
@@ -96,12 +98,11 @@ class Gateway:
         self._pools = {name: ThreadPoolExecutor(most, thread_name_prefix=name) for name, most in THREADS.items()}
         self.slurm = SlurmSide(settings)
         self._helper = HelperClient(settings.helper_socket) if settings.helper_socket else None
-        self._job_doors: JobDoors | None = None
         self.vendors = VendorView(self._pools["vendor"], self._bare)
         self.journal = SqliteJournal(settings.journal)
+        self.metrics = Metrics()
+        self.comments = JobComments(self.journal, self._helper, self.within) if self._helper is not None else None
         self.doors = Doors(self)
-        if (url := settings.jobs_url) is not None:
-            self._job_doors = JobDoors(url, settings.ca, self._door)
         self._source = _Source(self._environments(settings))
         self.outages = Outages(Path(settings.state_dir), self._helper, self._bare, pools=lambda: self.resources.members)
         self._members = MembersInService(lambda: self.resources.members, self.outages)
@@ -123,12 +124,13 @@ class Gateway:
             if self._helper is not None:
                 lend_credentials(resource, self._helper)
 
+        url = settings.jobs_url
         return Environments(
             load_site(Path(settings.qrmi_config)),
             settings.qrmi_config,
             queue_of=self.vendors.queue,
             adapt=adapt,
-            doors=self._job_doors,
+            doors=JobDoors(url, settings.ca, self._door) if url is not None else None,
         )
 
     def _door(self, resource_type: str) -> Door | None:
@@ -154,10 +156,17 @@ class Gateway:
         self._spawn(self._every(self.settings.poll_slurm, self.look))
         self._spawn(self._every(RETRY_GAP, self._retry))
         self._spawn(self._every(TIDY_GAP, self.doors.tidy))
+        if self.comments is not None:
+            self._spawn(self.comments.run())
+            self._spawn(self._every(TIDY_GAP, functools.partial(self._comment, self.comments)))
         self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.confirm)))
         self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.probe)))
         self._spawn(self._every(WATCH_GAP, self._watch.look))
         self._spawn(self._every(PRUNE_GAP, functools.partial(self.within, "loop", self.keeper.prune)))
+
+    async def _comment(self, comments: JobComments) -> None:
+        await self.slurm.remember()
+        await comments.look(accounting=bool(self.slurm.has_accounting))
 
     async def until_ready(self) -> None:
         """Wait until the journal of the last process is taken up.
@@ -180,6 +189,9 @@ class Gateway:
         if running := [*self._granting.values(), *self._tasks]:
             await asyncio.wait(running, timeout=patience)
         await self.doors.close(patience)
+        # What is only noted in passing, such as what came of a task, is written down too.
+        written = self.within("loop", self._pools["journal"].shutdown)
+        await asyncio.wait([asyncio.ensure_future(written)], timeout=patience)
         self.slurm.close()
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -188,8 +200,11 @@ class Gateway:
         """Read both configuration files again; what is wrong is told, and nothing changes then."""
         try:
             _, settings = await self.within("loop", load_gateway_settings, self._file)
-            fixed = ("state_dir", "listen", "tls", "slurm_conf", "munge_socket", "cluster", "helper_socket")
-            if changed := [name for name in fixed if getattr(settings, name) != getattr(self.settings, name)]:
+            fixed = ("state_dir", "listen", "slurm_conf", "munge_socket", "cluster", "helper_socket")
+            changed = [name for name in fixed if getattr(settings, name) != getattr(self.settings, name)]
+            if (settings.tls is None) != (self.settings.tls is None):
+                changed.append("tls")
+            if changed:
                 raise ConfigurationError(
                     f"{', '.join(changed)} cannot change while it runs: start the gateway anew", file=str(self._file)
                 )

@@ -42,6 +42,8 @@ class SlurmSide:
         self._controllers: tuple[str, ...] = ()
         self._own: tuple[str, ...] = ()
         self._asked = float("-inf")
+        self.has_accounting: bool | None = None
+        """Whether the cluster has a slurmdbd; None until slurmctld has told."""
         self.state = "ok"
         self.hosts = self._hosts(settings)
 
@@ -131,6 +133,7 @@ class SlurmSide:
         self._controllers = tuple(match[2] or match[1] for match in hosts if match)
         match = _SLURM_USER.fullmatch(told.get("SlurmUser", ""))
         self._slurm_uid = int(match[1]) if match else 0
+        self.has_accounting = told.get("AccountingStorageType", "").rpartition("/")[2] not in {"", "none", "(null)"}
 
     async def health(self) -> str:
         """``ok``, or why slurmctld does not answer; asked every few seconds at most."""

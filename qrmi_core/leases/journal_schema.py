@@ -44,6 +44,11 @@ _STEPS = (
     CREATE INDEX of_lease ON tokens (lease);
     CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
     """,
+    """
+    ALTER TABLE leases ADD COLUMN told REAL;  -- the end of the lease that the accounting was told of
+    UPDATE leases SET told = ended;
+    CREATE INDEX untold ON leases (ended) WHERE ended IS NOT NULL AND told IS NOT ended;
+    """,
 )
 """The first makes an empty journal one of version 1, each other makes one of the version before its own."""
 

@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qrmi_core.leases import LeaseRecord, LeaseTask
 from qrmi_core.leases.journal import JournalUnavailable
 from qrmi_core.leases.sqlite_journal import TASK_COLUMNS, SqliteJournal
+
+if TYPE_CHECKING:
+    from qrmi_core.gateway.metrics import Metrics
 
 __all__ = ["KEPT_SECONDS", "Books"]
 
@@ -35,11 +38,18 @@ _USAGE = ("lease", "array", "job_id", "uid", "user", "account")
 class Books:
     """The tasks of jobs, by lease. Used in one event loop; the journal is written in threads."""
 
-    def __init__(self, journal: SqliteJournal, add_task: Callable[[str, LeaseTask], None], threads: Executor) -> None:
-        """Write by ``add_task``, which knows of leases that end meanwhile, and in these threads."""
+    def __init__(
+        self,
+        journal: SqliteJournal,
+        add_task: Callable[[str, LeaseTask], None],
+        threads: Executor,
+        metrics: Metrics,
+    ) -> None:
+        """Write by ``add_task``, which knows of leases that end meanwhile, and in ``threads``; count what is noted."""
         self._journal = journal
         self._add_task = add_task
         self._threads = threads
+        self._metrics = metrics
         self._known: dict[str, dict[tuple[str, str], LeaseTask]] = {}
 
     async def load(self) -> None:
@@ -65,6 +75,8 @@ class Books:
         task = task if task.submitted is not None else replace(task, submitted=time.time())
         self._keep(lease.id, task)
         await self._within(self._add_task, lease.id, task)
+        if task.kind == "task":
+            self._metrics.submitted(task.resource, task.program)
 
     async def find(self, lease: LeaseRecord, resource: str, task_id: str) -> LeaseTask | None:
         """A task that the job of this lease may know, None for any other, be it there or not."""
@@ -91,8 +103,10 @@ class Books:
 
     def changed(self, lease: LeaseRecord, task: LeaseTask) -> None:
         """Note what is known of a task by now, soon: nobody waits for it."""
-        if (task.resource, task.task_id) in self._known.get(lease.id, {}):
+        if (before := self._known.get(lease.id, {}).get((task.resource, task.task_id))) is not None:
             self._keep(lease.id, task)
+            if task.kind == "task" and before.ended is None and task.ended is not None:
+                self._metrics.ended(task.resource, task.program, task.outcome, task.usage)
 
         def work() -> None:
             try:

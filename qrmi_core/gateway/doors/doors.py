@@ -23,7 +23,7 @@ from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
 
 if TYPE_CHECKING:
     from qrmi_core.config import ConfiguredResource
-    from qrmi_core.gateway.guard import Guard
+    from qrmi_core.gateway.guard import Guard, Handler
     from qrmi_core.gateway.service import Gateway
 
 __all__ = ["DOORS", "Doors", "door_type"]
@@ -65,11 +65,14 @@ class Doors:
         self.gateway = gateway
         self.tokens = JobTokens(gateway.journal)
         self.admission = Admission(gateway, self.tokens)
-        self.books = Books(gateway.journal, self._add_task, gateway.threads("journal"))
+        self.books = Books(gateway.journal, self._add_task, gateway.threads("journal"), gateway.metrics)
         self.spool = Spool(Path(gateway.settings.state_dir), budget=SPOOLED_BYTES)
         self._upstreams: dict[str, Upstream] = {}
         self._doors: dict[str, Door] = {}
+        self._retired: list[Upstream] = []
         self._late: set[asyncio.Task[Any]] = set()
+        self.stopping = asyncio.Event()
+        """Is set when the gateway ends: polls that are held are to be answered, and no others held."""
 
     def _add_task(self, lease_id: str, task: LeaseTask) -> None:
         self.gateway.keeper.add_task(lease_id, task)
@@ -91,9 +94,18 @@ class Doors:
 
     def application(self, guard: Guard) -> web.Application:
         """The routes of all doors."""
-        application = web.Application(middlewares=[guard.middleware], client_max_size=2**62)
+        application = web.Application(middlewares=[guard.middleware, self._counted], client_max_size=2**62)
         add_doors(application.router, self.all(), self._door_of)
         return application
+
+    @web.middleware
+    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count what comes to no door."""
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            self.gateway.metrics.refused("", error.status)
+            raise
 
     def all(self) -> list[Door]:
         """Every door that there is."""
@@ -116,9 +128,10 @@ class Doors:
         )
 
     def upstream(self, name: str, make: Callable[[ConfiguredResource], Upstream]) -> Upstream:
-        """The way to the vendor of a resource, made once for each configuration."""
+        """The way to the vendor of a resource, made once for each configuration: ask for it with each request."""
         if name not in self._upstreams:
-            self._upstreams[name] = make(self.resource(name))
+            self._upstreams[name] = made = make(self.resource(name))
+            made.on_error = self.gateway.metrics.vendor_error
         return self._upstreams[name]
 
     async def finished(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
@@ -129,10 +142,11 @@ class Doors:
         return await asyncio.shield(task)
 
     async def forget(self) -> None:
-        """Make the ways to the vendors anew: the configuration was read again."""
+        """Make the ways to the vendors anew: the configuration was read again. Requests under way end first."""
         ways, self._upstreams = self._upstreams, {}
         for way in ways.values():
-            await way.close()
+            await way.retire()
+        self._retired = [way for way in (*self._retired, *ways.values()) if way.is_open]
 
     async def tidy(self) -> None:
         """Forget the tokens of leases that have ended, and leave their tasks to the journal; for now and then."""
@@ -146,4 +160,5 @@ class Doors:
         """Let what must be noted be noted, for so many seconds; then close the ways to the vendors."""
         if self._late:
             await asyncio.wait(self._late, timeout=patience)
-        await self.forget()
+        for way in (*self._upstreams.values(), *self._retired):
+            await way.close()

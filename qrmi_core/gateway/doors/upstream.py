@@ -35,6 +35,9 @@ HOP_BY_HOP = frozenset(
 CREDENTIALS = frozenset({"authorization", "cookie", "service-crn", "x-api-key", "forwarded", "via"})
 CONNECTIONS = 512
 IDLE_SECONDS = 15.0
+COUNTED = frozenset({401, 403, 429})
+"""Statuses below 500 of which the site's monitoring is to know: they are about the site, not about a request."""
+
 READ_SECONDS = 30.0
 """For so long what only reads is sent again while the vendor cannot be reached."""
 
@@ -95,6 +98,9 @@ class Bearer(Authorization):
 class Upstream:
     """One vendor's server; used in one event loop, and closed in it."""
 
+    on_error: Callable[[str, str], None] | None = None
+    """Is told of each error of the vendor's: the resource's name, and the status or what happened."""
+
     def __init__(self, url: str, settings: HttpSettings, authorization: Authorization, *, name: str) -> None:
         """Nothing is sent yet.
 
@@ -109,28 +115,70 @@ class Upstream:
         self._authorization = authorization
         self._name = name
         self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
+        self._in_use = 0
+        self._retired = False
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            settings = self._settings
-            timeout = aiohttp.ClientTimeout(
-                total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
-            )
-            connector: aiohttp.BaseConnector
-            if settings.socket:
-                connector = aiohttp.UnixConnector(settings.socket, limit=CONNECTIONS)
-            else:
-                connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=_tls(settings))
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        return self._session
+    async def _open(self) -> aiohttp.ClientSession:
+        if self._session is not None:
+            return self._session
+        async with self._opening:
+            if self._session is None:
+                self._session = await self._opened()
+            return self._session
+
+    async def _opened(self) -> aiohttp.ClientSession:
+        settings = self._settings
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+        )
+        connector: aiohttp.BaseConnector
+        if settings.socket:
+            connector = aiohttp.UnixConnector(settings.socket, limit=CONNECTIONS)
+        else:
+            try:
+                tls = await asyncio.to_thread(_tls, settings)  # the system's roots are many
+            except OSError as error:
+                raise VendorAway(
+                    f"{self._name} cannot be reached: the gateway cannot read the certificates for it "
+                    f"({error.strerror or error})",
+                    arrived=False,
+                ) from error
+            connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_SECONDS, ssl=tls)
+        return aiohttp.ClientSession(
+            connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has connections, or may have."""
+        return self._session is not None
+
+    async def retire(self) -> None:
+        """Close its connections as soon as no request uses them: another takes its place."""
+        self._retired = True
+        if not self._in_use:
+            await self.close()
 
     async def close(self) -> None:
         """Close its connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @contextlib.asynccontextmanager
+    async def _used(self) -> AsyncIterator[None]:
+        self._in_use += 1
+        try:
+            yield
+        finally:
+            self._in_use -= 1
+            if self._retired and not self._in_use:
+                await self.close()
+
+    def _failed(self, kind: str) -> None:
+        if self.on_error is not None:
+            self.on_error(self._name, kind)
 
     @contextlib.asynccontextmanager
     async def send(
@@ -158,11 +206,31 @@ class Upstream:
             QRMIError: the site has no credential for it.
         """
         may_repeat = method in {"GET", "HEAD"} if reads is None else reads
+        async with self._used():
+            response = await self._answer(method, path, headers or {}, data, length, may_repeat=may_repeat)
+            if response.status in COUNTED or response.status >= 500:
+                self._failed(str(response.status))
+            try:
+                yield response
+            finally:
+                response.close() if not response.content.at_eof() else response.release()
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        data: Callable[[], AsyncIterable[bytes] | bytes] | None,
+        length: int | None,
+        *,
+        may_repeat: bool,
+    ) -> aiohttp.ClientResponse:
         end, attempt, renewed = time.monotonic() + min(READ_SECONDS, self._settings.deadline), 0, False
         while True:
             try:
-                response = await self._once(method, path, headers or {}, data, length)
-            except VendorAway:
+                response = await self._once(method, path, headers, data, length)
+            except VendorAway as away:
+                self._failed("no answer" if away.arrived else "unreachable")
                 gap = polling.backoff(attempt)
                 if not may_repeat or time.monotonic() + gap > end:
                     raise
@@ -173,11 +241,7 @@ class Upstream:
                 renewed = True
                 response.close()
                 continue
-            try:
-                yield response
-            finally:
-                response.close() if not response.content.at_eof() else response.release()
-            return
+            return response
 
     async def _once(
         self,
@@ -191,8 +255,9 @@ class Upstream:
         sent.update(await self._authorization.headers())
         if length is not None:
             sent["Content-Length"] = str(length)
+        session = await self._open()
         try:
-            return await self._open().request(
+            return await session.request(
                 method,
                 URL(self._url + path, encoded=True),
                 headers=sent,
@@ -201,7 +266,7 @@ class Upstream:
                 proxy=self._settings.proxy,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            arrived = not isinstance(error, aiohttp.ClientConnectorError)
+            arrived = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             raise VendorAway(
                 f"{self._name} cannot be reached now ({type(error).__name__}): try again later", arrived=arrived
             ) from error

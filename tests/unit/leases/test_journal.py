@@ -142,6 +142,7 @@ def test_a_journal_of_the_first_version_goes_on(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.executescript("""
             DROP TABLE tokens; DROP TABLE secrets; DROP TABLE tasks;
+            DROP INDEX untold; ALTER TABLE leases DROP COLUMN told;
             CREATE TABLE tasks (
                 lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE, resource TEXT NOT NULL,
                 task_id TEXT NOT NULL, PRIMARY KEY (lease, resource, task_id));

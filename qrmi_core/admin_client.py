@@ -75,6 +75,10 @@ class AdminClient:
         """This user's live leases; those of ``everybody`` for operators."""
         return list(self._asked("GET", "/v1/leases?all=1" if everybody else "/v1/leases")["leases"])
 
+    def usage(self, *, since: float = 0.0, everybody: bool = False) -> list[dict[str, Any]]:
+        """The tasks of this user that were submitted since a moment (epoch seconds); of ``everybody`` for operators."""
+        return list(self._asked("GET", f"/v1/usage?since={int(since)}{'&all=1' if everybody else ''}")["tasks"])
+
     def release(self, job_id: int) -> dict[str, Any]:
         """Give back what a job holds: ``released`` and ``pending`` are lists of leases."""
         return self._asked("POST", f"/v1/jobs/{job_id}/release", {})

@@ -22,6 +22,7 @@ from qrmi_core.cli import (
     run,
     slurm,
     task,
+    usage,
 )
 from qrmi_core.cli.output import note
 from qrmi_core.errors import (
@@ -52,6 +53,7 @@ task.add_to(app)
 check.add_to(app)
 qpus.add_to(app)
 leases_commands.add_to(app)
+usage.add_to(app)
 maintenance.add_to(app)
 emulate.add_to(app)
 conformance.add_to(app)

@@ -68,12 +68,15 @@ def configure(
     patience: Annotated[
         int, typer.Option(min=5, max=3600, help="Seconds that a job's start may wait for its QPU.")
     ] = 25,
+    slurmdbd: Annotated[
+        bool, typer.Option("--slurmdbd", help="This cluster has accounting: record time on QPUs.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Make from qrmi_config.json what Slurm and its hosts have to be told of the QPUs.
 
-    Lines for slurm.conf and plugstack.conf, the table for job_submit.lua, client.json and node.json. No secret is in
-    any of them.
+    Lines for slurm.conf and plugstack.conf, commands for limits, the table for job_submit.lua, client.json and
+    node.json. No secret is in any of them.
     """
     from qrmi_core.environment import config_file
     from qrmi_core.slurm.configure import Site, qpus
@@ -86,7 +89,16 @@ def configure(
     if gateway is None:
         gateway = _address()
         note(f"the gateway is taken to be {gateway}; --gateway URL says otherwise")
-    site = Site(gateway, ca, munge_socket, slurm_conf, state_dir=state_dir, library=library, patience=patience)
+    site = Site(
+        gateway,
+        ca,
+        munge_socket,
+        slurm_conf,
+        state_dir=state_dir,
+        library=library,
+        patience=patience,
+        slurmdbd=slurmdbd,
+    )
     texts = make(qpus(file), site)
     if output is None:
         for name, text in texts.items():

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from qrmi_core.errors import InputError
 from qrmi_core.names import licence
+from qrmi_core.slurm.limits import sacctmgr_text, tres_lines
 
 __all__ = ["QPU", "Site", "files", "licences_line", "lua_string", "lua_table", "qpus"]
 
@@ -41,7 +42,7 @@ class QPU:
 class Site:
     """Where things are; ``patience`` is how many seconds a job's start may wait for its QPU.
 
-    ``gateway`` is http://HOST:PORT, https://HOST:PORT or unix:PATH.
+    ``gateway`` is http://HOST:PORT, https://HOST:PORT or unix:PATH; ``slurmdbd`` tells whether the cluster has one.
     """
 
     gateway: str
@@ -51,6 +52,7 @@ class Site:
     state_dir: str = "/run/qrmi"
     library: str = LIBRARY
     patience: int = 25
+    slurmdbd: bool = False
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.gateway)
@@ -110,6 +112,7 @@ def files(known: Sequence[QPU], site: Site) -> dict[str, str]:
     return {
         "qrmi_slurm.conf": _slurm_conf(known, site),
         "qrmi_plugstack.conf": _plugstack(site),
+        "qrmi_sacctmgr.sh": sacctmgr_text([licence(qpu.name) for qpu in known]),
         "qrmi_qpus.lua": lua_table(known),
         "client.json": _client(known, site),
         "node.json": _node(site),
@@ -118,7 +121,6 @@ def files(known: Sequence[QPU], site: Site) -> dict[str, str]:
 
 def _slurm_conf(known: Sequence[QPU], site: Site) -> str:
     limit = site.patience + TIME_FOR_KILLING
-    tres = ",".join(f"license/{licence(qpu.name)}" for qpu in known)
     return f"""\
 # For slurm.conf, the same on all hosts. Written by `qrmi slurm configure`.
 # Where slurm.conf has one of these keys already, join the values there (with a comma) and leave out the line here.
@@ -143,9 +145,7 @@ LaunchParameters=use_interactive_step
 # minutes, unless this is shorter. It must be longer than the hosts' clocks differ, and than a job takes to start.
 #AuthInfo=cred_expire=30
 {_warden(known)}
-# With slurmdbd: time on QPUs in sacct and sreport, and limits on it.
-#AccountingStorageTRES={tres}
-{_limits(known)}"""
+{tres_lines([licence(qpu.name) for qpu in known], slurmdbd=site.slurmdbd)}"""
 
 
 def _warden(known: Sequence[QPU]) -> str:
@@ -154,23 +154,6 @@ def _warden(known: Sequence[QPU]) -> str:
     return """\
 # Warden takes any munge credential of a user for that user: Slurm must take none that was not made for it.
 CommunicationParameters=block_null_hash
-"""
-
-
-def _limits(known: Sequence[QPU]) -> str:
-    """Examples of limits, as comments; names and figures are the site's to choose."""
-    none = ",".join(f"license/{licence(qpu.name)}=0" for qpu in known)
-    one = f"license/{licence(known[0].name)}"
-    return f"""\
-# Limits need AccountingStorageEnforce=associations,limits,qos,safe. Examples:
-#   only users with the QOS qpu may use QPUs (sbatch --qos=qpu), others are told so at submission
-#     sacctmgr add qos qpu
-#     sacctmgr modify qos normal set MaxTRESPerJob={none} Flags=DenyOnLimit
-#     sacctmgr modify user ANNA set qos+=qpu
-#   a user has at most one lane of a QPU at a time
-#     sacctmgr modify qos qpu set MaxTRESPerUser={one}=1
-#   an account has at most 600 lane-minutes of a QPU
-#     sacctmgr modify account PHYSICS set GrpTRESMins={one}=600
 """
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from cli_site import Site
 
-COMMANDS = ("run", "resources", "target", "status", "check", "qpus", "leases", "release", "maintenance")
+COMMANDS = ("run", "resources", "target", "status", "check", "qpus", "leases", "usage", "release", "maintenance")
 NOT_FOR_HELP = ["pydantic", "rich", "qiskit", "pulser", "numpy", "concurrent.futures", "qrmi_core.service"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,20 @@ def test_a_prolog_that_waits_is_never_killed_nor_its_job_given_up(patience: int)
 
 
 def test_limits_are_examples_only() -> None:
-    text = files(QPUS, SITE)["qrmi_slurm.conf"]
-    assert "\n#AccountingStorageTRES=license/qpu_ibm_fez,license/qpu_fresnel\n" in text
-    assert "\n#     sacctmgr add qos qpu\n" in text
+    text = files(QPUS, SITE)["qrmi_sacctmgr.sh"]
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == []
+    assert "\n#sacctmgr add qos qpu\n" in text
+    assert "MaxTRESPerJob=license/qpu_ibm_fez=0,license/qpu_fresnel=0 Flags+=DenyOnLimit\n" in text
+    assert "\n#TRESBillingWeights=CPU=1.0,License/qpu_ibm_fez=100.0,License/qpu_fresnel=100.0\n" in text
+
+
+def test_time_on_qpus_is_recorded_where_there_is_slurmdbd_only() -> None:
+    line = "AccountingStorageTRES=license/qpu_ibm_fez,license/qpu_fresnel"
+    without = files(QPUS, SITE)["qrmi_slurm.conf"]
+    assert f"\n#{line}\n" in without
+    assert "Accounting" not in "".join(lines(without))
+    told = lines(files(QPUS, replace(SITE, slurmdbd=True))["qrmi_slurm.conf"])
+    assert told["AccountingStorageTRES"] == line.partition("=")[2]
 
 
 def test_nodes_and_users_are_told_where_the_gateway_is() -> None:

@@ -288,12 +288,12 @@ class State:
     def grant(self, answer: dict[str, Any]) -> None:
         """Write what the gateway granted; NodeProblem where no state file can hold it or it is for somebody else."""
         lease, uid, absent = answer.get("lease"), answer.get("uid"), answer.get("absent", [])
-        vendor, hook = answer.get("vendor", {}), answer.get("pythonpath")
+        vendor, hook = answer.get("vendor", {}), answer.get("pythonpath", "")
         groups = {"set": answer.get("environment"), "default": answer.get("defaults", {})}
         if isinstance(vendor, dict):
             groups.update((f"vendor {use}", vendor.get(use, {})) for use in VENDOR_VARIABLES)
         in_form = all(isinstance(each, dict) for each in (vendor, *groups.values()))
-        in_form = in_form and isinstance(absent, list) and isinstance(hook, (str, type(None)))
+        in_form = in_form and isinstance(absent, list) and isinstance(hook, str)
         if not in_form or not isinstance(lease, str) or not re.fullmatch("[0-9a-f]{32}", lease):
             raise NodeProblem("the gateway granted a lease in a form that this node does not know: compare versions")
         if isinstance(uid, bool) or not isinstance(uid, int) or str(uid) != self._job.uid:

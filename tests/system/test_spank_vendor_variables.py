@@ -104,12 +104,13 @@ def test_a_step_chooses_for_itself(jobs: Jobs) -> None:
         assert seen(read[name]) == OWN | mine, name
 
 
-def test_srun_alone_and_a_value_that_is_none(jobs: Jobs) -> None:
-    for options, wanted in ((("--qpu=ibm_fez",), OWN | GIVEN), (("--qpu=ibm_fez", "--qpu-env=off"), OWN)):
-        write_state(jobs.cluster, next_job(jobs.cluster), state(jobs))
-        done = jobs.srun(*options, "env")
-        assert done.returncode == 0, done.stderr
-        assert seen(done.stdout) == wanted
+def test_srun_and_salloc_and_a_value_that_is_none(jobs: Jobs) -> None:
+    for command in (("srun",), ("salloc", "srun")):
+        for options, wanted in ((("--qpu=ibm_fez",), OWN | GIVEN), (("--qpu=ibm_fez", "--qpu-env=off"), OWN)):
+            write_state(jobs.cluster, next_job(jobs.cluster), state(jobs))
+            done = jobs.run(command[0], *options, *command[1:], "env")
+            assert done.returncode == 0, done.stderr
+            assert seen(done.stdout) == wanted, (command, options)
     done = jobs.srun("--qpu-env=no", "env")
     assert done.returncode != 0
     assert "--qpu-env=no: expected --qpu-env=on or --qpu-env=off" in done.stderr

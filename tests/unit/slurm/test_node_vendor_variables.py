@@ -83,7 +83,7 @@ UNFIT: list[dict[str, Any]] = [
     {"vendor": {"extend": {"NO_PROXY": "a,b"}}}, {"vendor": {"extend": {"NO_PROXY": ""}}},
     {"vendor": {"extend": {"NO_PROXY": "a\n"}}}, {"vendor": {"extend": {"NO_PROXY": "*"}}},
     {"vendor": []}, {"vendor": None}, {"vendor": {"set": []}}, {"vendor": {"default": None}},
-    {"pythonpath": 1}, {"pythonpath": ["/tmp"]}, {"environment": {"QISKIT_IBM_TOKEN": "x"}},
+    {"pythonpath": 1}, {"pythonpath": None}, {"pythonpath": ["/tmp"]}, {"environment": {"QISKIT_IBM_TOKEN": "x"}},
     {"defaults": {"NO_PROXY": "x"}}, {"absent": ["QISKIT_IBM_TOKEN"]},
 ]  # fmt: skip
 

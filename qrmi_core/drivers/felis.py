@@ -59,7 +59,7 @@ from qrmi_core.submission import submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
-__all__ = ["AliceBobFelisDriver", "target_name"]
+__all__ = ["API_KEY", "BASE_ENDPOINT", "DEFAULT_ENDPOINT", "JOBS", "TARGETS", "AliceBobFelisDriver", "target_name"]
 
 API_KEY = "QRMI_AB_FELIS_API_KEY"
 BASE_ENDPOINT = "QRMI_AB_FELIS_BASE_ENDPOINT"

@@ -39,7 +39,7 @@ from qrmi_core.submission import Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
-__all__ = ["IQMServerDriver"]
+__all__ = ["CALIBRATION_SET", "ENDPOINT", "TOKEN", "IQMServerDriver", "possible_aliases"]
 
 ENDPOINT = "QRMI_IQM_ISA_ENDPOINT"
 TOKEN = "QRMI_IQM_ISA_TOKEN"  # noqa: S105  the variable's name
@@ -97,7 +97,8 @@ class IQMServerDriver(VendorResource):
         )
         self._calibration_set = values.get(CALIBRATION_SET) or "default"
         self._resolving = ForkSafeLock()
-        self._alias = values.get(DEVICE) or (name if "_" not in name else None)
+        names = possible_aliases(name, values)
+        self._alias = names[0] if len(names) == 1 else None
 
     @property
     def alias(self) -> str:
@@ -108,12 +109,11 @@ class IQMServerDriver(VendorResource):
         """
         with self._resolving:
             if self._alias is None:
-                there = self._aliases()
-                head, _, tail = self.name.rpartition("_")
-                fitting = [alias for alias in (f"{head}:{tail}", self.name) if alias in there]
+                there, names = self._aliases(), possible_aliases(self.name, self.values)
+                fitting = [alias for alias in names if alias in there]
                 if not fitting:
                     raise ResourceNotFound(
-                        f"{self.name}: the server has no quantum computer {head}:{tail} and no {self.name}, it has "
+                        f"{self.name}: the server has no quantum computer {' and no '.join(names)}, it has "
                         f"{', '.join(there) or 'none'}: set {DEVICE} of {self.name}",
                         resource=self.name,
                     )
@@ -391,6 +391,14 @@ class IQMServerDriver(VendorResource):
             ended=seconds_since_epoch(timeline[-1].get("timestamp")) if timeline and status.is_final else None,
             qpu_seconds=None if runtime is None else runtime / 1000,
         )
+
+
+def possible_aliases(name: str, values: Mapping[str, str]) -> tuple[str, ...]:
+    """The alias or id in a resource's values; without one those that its name may stand for, the likelier first."""
+    if device := values.get(DEVICE):
+        return (device,)
+    head, _, tail = name.rpartition("_")
+    return (f"{head}:{tail}", name) if head else (name,)
 
 
 def _job(task_id: str) -> str:

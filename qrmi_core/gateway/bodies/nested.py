@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 
 from qrmi_core.gateway.bodies.structure import (
+    Brackets,
     Unbalanced,
     find_close,
     last_comma,
     marks_of,
     mask_of,
-    unmatched_brackets,
 )
 
 __all__ = ["LONGEST_NUMBER", "Nested", "check_numbers", "check_syntax", "cut_in_string"]
@@ -59,8 +59,9 @@ def check_syntax(text: bytes) -> None:
 class Nested:
     """One array or object whose opening bracket was read."""
 
-    def __init__(self, opener: bytes) -> None:
+    def __init__(self, opener: bytes, brackets: Brackets) -> None:
         self._open = opener
+        self._brackets = brackets
         self._last = opener
 
     def take(self, buffer: bytes) -> tuple[int, bool]:
@@ -76,10 +77,10 @@ class Nested:
         check_numbers(mask, began_in_string)
         marks, in_string = marks_of(mask, began_in_string)
         kept = marks if in_string else marks[: marks.rfind(_COMMA) + 1]
-        left = unmatched_brackets(kept, depth=len(self._open))
-        whole = left if in_string else unmatched_brackets(marks[len(kept) :], left, depth=len(self._open))
+        left = self._brackets.unmatched(kept, depth=len(self._open))
+        whole = left if in_string else self._brackets.unmatched(marks[len(kept) :], left, depth=len(self._open))
         if len(whole) - len(whole.lstrip(b"]}")) >= len(self._open):
-            end = find_close(mask, began_in_string, len(self._open)) + 1
+            end = find_close(mask, began_in_string, len(self._open), self._brackets) + 1
             check_syntax(_opening(self._open, self._last) + buffer[:end])
             return end, True
         if not in_string and not kept:
@@ -137,15 +138,15 @@ def _closing(levels: bytes, last: bytes) -> bytes:
 
 def cut_in_string(buffer: bytes, mask: bytes) -> int:
     """Where a text that ends within a string can be cut: not in a character, an escape or a pair of surrogates."""
-    cut = len(buffer)
+    begin, cut = mask.rfind(b'"') + 1, len(buffer)
     if cut and buffer[cut - 1] >= 0x80:
         cut -= 1
         while cut and buffer[cut] & 0xC0 == 0x80:
             cut -= 1
-    escape = mask.rfind(b"\\", max(0, cut - 5), cut)
+    escape = mask.rfind(b"\\", max(begin, cut - 5), cut)
     if escape >= 0:
         cut = escape
-    if cut >= 6 and _HIGH_SURROGATE.fullmatch(mask, cut - 6, cut):
+    if cut - begin >= 6 and _HIGH_SURROGATE.fullmatch(mask, cut - 6, cut):
         cut -= 6
     return cut
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qrmi_core.gateway.bodies.nested import LONGEST_NUMBER, Nested, check_syntax, cut_in_string
-from qrmi_core.gateway.bodies.structure import mask_of
+from qrmi_core.gateway.bodies.structure import Brackets, mask_of
 from qrmi_core.gateway.request_rules import BadRequest
 
 __all__ = ["MOST_KEYS", "Member", "Scanner", "checked_key", "refused"]
@@ -68,13 +68,14 @@ class Scanner:
     Whatever it accepts ``json.loads`` accepts too, with the same keys and values. It refuses more: a byte order mark,
     encodings other than UTF-8, keys that stand twice or are written with escapes at the top level, more than 64 of them
     or longer than 256 bytes, NaN and Infinity, surrogates without partner, nesting deeper than 500, digits in a row
-    beyond 4300, 256 kB without a comma outside of strings. It does not look for keys that stand twice *within* values,
-    and makes no number of any digits.
+    beyond 4300, 256 kB without a comma outside of strings, a million brackets in values nested some 20 deep and more.
+    It does not look for keys that stand twice *within* values, and makes no number of any digits.
     """
 
     def __init__(self) -> None:
         self.members: list[Member] = []
         self._names: set[str] = set()
+        self._brackets = Brackets()
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._buffer = b""
         self._base = 0
@@ -83,7 +84,7 @@ class Scanner:
         self._name = ""
         self._key = 0
         self._start = 0
-        self._nested, self._window = Nested(b"["), WINDOW
+        self._nested, self._window = Nested(b"[", self._brackets), WINDOW
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece.
@@ -174,7 +175,7 @@ class Scanner:
         self._start = self._base + self._at
         if found in b"[{":
             self._at += 1
-            self._nested, self._window = Nested(found), WINDOW
+            self._nested, self._window = Nested(found, self._brackets), WINDOW
             self._step = self._container
         elif found == b'"':
             self._at += 1
@@ -206,7 +207,8 @@ class Scanner:
 
     def _string(self) -> bool:
         """What follows the first quote."""
-        if rest := _STRING_REST.match(self._buffer, self._at):
+        ends = self._buffer.find(b'"', self._at) >= 0
+        if ends and (rest := _STRING_REST.match(self._buffer, self._at)):
             check_syntax(b'"' + rest.group())
             return self._value_ends(len(rest.group()))
         text = self._buffer[self._at :]

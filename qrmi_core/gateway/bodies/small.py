@@ -10,7 +10,7 @@ import msgspec
 
 from qrmi_core.gateway.bodies.nested import check_numbers
 from qrmi_core.gateway.bodies.scanner import Member, checked_key, refused
-from qrmi_core.gateway.bodies.structure import DEEPEST, marks_of, mask_of, unmatched_brackets
+from qrmi_core.gateway.bodies.structure import DEEPEST, Brackets, marks_of, mask_of
 
 __all__ = ["members_of"]
 
@@ -52,7 +52,7 @@ def _check_bounds(text: bytes) -> None:
     mask = mask_of(text)
     check_numbers(mask, in_string=False)
     if text.count(b"[") + text.count(b"{") > DEEPEST:
-        unmatched_brackets(marks_of(mask, in_string=False)[0], depth=0)
+        Brackets().unmatched(marks_of(mask, in_string=False)[0], depth=0)
 
 
 def _walk(text: bytes, values: dict[_EachKey, msgspec.Raw]) -> list[Member]:

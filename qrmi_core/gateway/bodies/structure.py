@@ -11,15 +11,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["DEEPEST", "Unbalanced", "find_close", "last_comma", "marks_of", "mask_of", "unmatched_brackets"]
+__all__ = ["DEEPEST", "Brackets", "Unbalanced", "find_close", "last_comma", "marks_of", "mask_of"]
 
 DEEPEST: Final = 500
 """How deeply values may be nested: half of what stops Python's own decoder."""
 
+PATIENCE: Final = 1_000_000
 _ROUNDS: Final = 12
 _LEAF: Final = 1024
 _NOT_MARKS: Final = bytes(set(range(256)) - set(b'[]{},"'))
-_PARTNER: Final = {ord("]"): ord("["), ord("}"): ord("{")}
+_OPENERS: Final = b"[{"  # two below their partners in ASCII
 _SIGNS: Final = re.compile(rb'["\[\]{}]')
 
 
@@ -49,51 +50,63 @@ def marks_of(mask: bytes, in_string: bool) -> tuple[bytes, bool]:
     return b"".join(parts[in_string::2]), in_string ^ (len(parts) % 2 == 0)
 
 
-def unmatched_brackets(marks: bytes, before: bytes = b"", *, depth: int) -> bytes:
-    """The brackets without partners in ``before`` (a result of this function) and ``marks``.
+class Brackets:
+    """Pairs the brackets of one body: values that are nested a few levels deep fast, others one by one.
 
-    The result is closing brackets, then opening ones. ``depth`` is how many are open before.
-
-    Raises:
-        Unbalanced: an opening bracket met the wrong partner, or more than 500 are open.
+    Of those it takes a million per body, so that nobody can keep the gateway busy with a body of brackets.
     """
-    return _unmatched(before + marks.translate(None, b","), depth) if _has_brackets(marks) else before
+
+    def __init__(self) -> None:
+        self._patience = PATIENCE
+
+    def unmatched(self, marks: bytes, before: bytes = b"", *, depth: int) -> bytes:
+        """The brackets without partners in ``before`` (a result of this function) and ``marks``.
+
+        The result is closing brackets, then opening ones. ``depth`` is how many are open before.
+
+        Raises:
+            Unbalanced: an opening bracket met the wrong partner, more than 500 are open, or patience is at its end.
+        """
+        if not _has_brackets(marks):
+            return before
+        brackets = left = before + marks.translate(None, b",")
+        levels = 0
+        for _ in range(_ROUNDS):
+            shorter = left.replace(b"[]", b"").replace(b"{}", b"")
+            removed = len(left) - len(shorter)
+            left = shorter
+            levels += 2
+            if removed * 16 <= len(left):
+                break
+        opened = left.lstrip(b"]}")
+        if b"]" in opened or b"}" in opened or depth + len(opened) + levels > DEEPEST:
+            return self._one_by_one(brackets, depth)
+        return left
+
+    def _one_by_one(self, brackets: bytes, depth: int) -> bytes:
+        self._patience -= len(brackets)
+        if self._patience < 0:
+            raise Unbalanced("too much of it is nested deep")
+        closed, opened = bytearray(), bytearray()
+        room = DEEPEST - depth
+        for bracket in brackets:
+            if bracket in _OPENERS:
+                opened.append(bracket)
+                if len(opened) > room:
+                    raise Unbalanced(f"nested more than {DEEPEST} deep")
+            elif not opened:
+                closed.append(bracket)
+                room += 1
+            elif opened.pop() != bracket - 2:
+                raise Unbalanced("brackets that do not match")
+        return bytes(closed + opened)
 
 
 def _has_brackets(text: bytes) -> bool:
     return b"[" in text or b"]" in text or b"{" in text or b"}" in text
 
 
-def _unmatched(brackets: bytes, depth: int) -> bytes:
-    left, rounds = brackets, 0
-    while rounds < _ROUNDS:
-        shorter = left.replace(b"[]", b"").replace(b"{}", b"")
-        rounds += 1
-        if len(shorter) == len(left):
-            break
-        left = shorter
-    opened = len(left.lstrip(b"]}"))
-    if depth + opened + 2 * rounds > DEEPEST or b"]" in left[-opened:] or b"}" in left[-opened:]:
-        return _unmatched_one_by_one(brackets, depth) if opened else left
-    return left
-
-
-def _unmatched_one_by_one(brackets: bytes, depth: int) -> bytes:
-    closed, opened = bytearray(), bytearray()
-    for bracket in brackets:
-        partner = _PARTNER.get(bracket)
-        if partner is None:
-            opened.append(bracket)
-            if depth - len(closed) + len(opened) > DEEPEST:
-                raise Unbalanced(f"nested more than {DEEPEST} deep")
-        elif not opened:
-            closed.append(bracket)
-        elif opened.pop() != partner:
-            raise Unbalanced("brackets that do not match")
-    return bytes(closed + opened)
-
-
-def find_close(mask: bytes, in_string: bool, depth: int) -> int:
+def find_close(mask: bytes, in_string: bool, depth: int, brackets: Brackets) -> int:
     """Where the bracket stands that closes the outermost of ``depth`` open ones; it must be there.
 
     Halving looks at each byte about twice.
@@ -102,7 +115,7 @@ def find_close(mask: bytes, in_string: bool, depth: int) -> int:
     while high - low > _LEAF:
         middle = (low + high) // 2
         marks, ends_in_string = marks_of(mask[low:middle], in_string)
-        left = unmatched_brackets(marks, depth=depth)
+        left = brackets.unmatched(marks, depth=depth)
         opened = len(left.lstrip(b"]}"))
         closed = len(left) - opened
         if closed >= depth:
@@ -114,7 +127,7 @@ def find_close(mask: bytes, in_string: bool, depth: int) -> int:
         if sign == ord('"'):
             in_string = not in_string
         elif not in_string:
-            depth += -1 if sign in _PARTNER else 1
+            depth += 1 if sign in _OPENERS else -1
             if depth == 0:
                 return found.start()
     raise Unbalanced("brackets that do not match")

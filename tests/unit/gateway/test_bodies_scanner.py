@@ -224,6 +224,14 @@ def test_nesting(opener: bytes) -> None:
                     take(body)
 
 
+def test_patience_with_brackets_ends() -> None:
+    deep, flat = b"[" * 400 + b"]" * 400 + b",", b'[[{}],{"a":[]}],' * 60
+    assert len(scanned(b'{"a":[' + deep * 100 + b"0]}", 1, 65536)) == 1
+    assert len(scanned(b'{"a":[' + flat * 3000 + b"0]}", 1, 65536)) == 1
+    with pytest.raises(BadRequest, match="too much of it is nested deep"):
+        scanned(b'{"a":[' + deep * 3000 + b"0]}", 1, 65536)
+
+
 def test_digits_and_keys_up_to_the_limits() -> None:
     digits = b"1" * LONGEST_NUMBER
     body = b'{"%s":%s,"s":"%s","n":["%s",0.%s]}' % (b"k" * 256, digits, digits * 9, digits * 40, digits)
@@ -260,6 +268,12 @@ def test_a_border_of_pieces_at_every_place(text: str) -> None:
     for border in range(1, len(body)):
         for second in range(border, min(border + 8, len(body))):
             assert fed(body[:border], body[border:second], body[second:]) == members
+
+
+def test_a_string_that_has_just_begun_behind_an_escape() -> None:
+    body = rb'{"a":{"b":1,"k\t":"v\ud83d\ude00","k\n":["\t","x"]}}'
+    for border in range(1, len(body)):
+        assert fed(body[:border], body[border:]) == scanned(body)
 
 
 def test_a_duplicate_across_every_border() -> None:

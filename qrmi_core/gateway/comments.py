@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 FIRST_GAP = 1.0
 LONGEST_GAP = 600.0
 KEPT_SECONDS = 7 * 86400.0
+IN_A_ROW = 5
+"""Tries of different jobs that fail one after the other before the accounting is taken to be away."""
 
 
 class WritesComments(Protocol):
@@ -83,36 +85,51 @@ class CommentWriter:
         self._added.set()
 
     async def run(self) -> None:
-        """Write until cancelled; nothing that goes wrong ends it."""
+        """Write until cancelled; nothing that goes wrong ends it.
+
+        While the accounting is away, one is tried from time to time, and the others as soon as that is written.
+        """
+        failed = 0
         while True:
             self._added.clear()
+            wait = 0.0
             for each in [each for each in self._pending.values() if each.due <= time.monotonic()]:
-                await self._try(each)
+                failed = 0 if await self._try(each) else failed + 1
+                if failed >= IN_A_ROW:
+                    wait = gap(failed - IN_A_ROW + 1)
+                    break
             due = min((each.due for each in self._pending.values()), default=None)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._added.wait(), None if due is None else max(0.0, due - time.monotonic()))
+                await asyncio.wait_for(self._added.wait(), None if due is None else max(wait, due - time.monotonic()))
 
-    async def _try(self, pending: _Pending) -> None:
+    async def _try(self, pending: _Pending) -> bool:
+        """Whether it needs no other try."""
         comment = pending.comment
         try:
             await asyncio.to_thread(
                 self._helper.system_comment, comment.cluster, comment.job_id, comment.submitted, comment.text
             )
         except QRMIError as error:
-            lasting = not error.transient
-            failure: Exception = error
+            if not error.transient:
+                _log.info("job %d has no usage in its SystemComment: %s", comment.job_id, error)
+                self._drop(pending)
+                return True
+            self._later(pending, error)
         except Exception as error:  # noqa: BLE001  the comments of other jobs are still to be written
-            lasting = False
-            failure = error
+            self._later(pending, error)
         else:
             self._drop(pending)
-            return
-        if lasting or time.time() - comment.since >= KEPT_SECONDS:
-            _log.warning("job %d has no usage in its SystemComment: %s", comment.job_id, failure)
+            return True
+        return False
+
+    def _later(self, pending: _Pending, error: Exception) -> None:
+        comment = pending.comment
+        if time.time() - comment.since >= KEPT_SECONDS:
+            _log.warning("job %d has no usage in its SystemComment, it is given up: %s", comment.job_id, error)
             self._drop(pending)
             return
         if not pending.tries:
-            _log.info("the SystemComment of job %d is tried again: %s", comment.job_id, failure)
+            _log.info("the SystemComment of job %d is tried again: %s", comment.job_id, error)
         pending.tries += 1
         pending.due = time.monotonic() + gap(pending.tries)
 

@@ -121,8 +121,9 @@ def lease(journal: SqliteJournal, job: int, submitted: int, *tasks: LeaseTask, u
 
 def submitted(site: AccountingSite, job: int) -> int:
     environment = site.cluster.environment(SLURM_TIME_FORMAT="%s")
-    command = ["sacct", "-X", "-n", "-P", "-j", str(job), "--format=Submit"]
-    return int(site.cluster.run(command, environment=environment).stdout)
+    command = ["sacct", "-X", "-n", "-P", "-j", str(job), "--format=JobIDRaw,Submit"]
+    told = site.cluster.run(command, environment=environment).stdout
+    return int(dict(line.split("|") for line in told.split())[str(job)])
 
 
 def test_a_finished_job_shows_its_lanes(site: AccountingSite, finished: int) -> None:
@@ -226,6 +227,35 @@ def test_a_job_that_was_put_back_into_the_queue_is_another_run(
     assert not refused.value.transient
 
 
+@pytest.mark.slow
+def test_each_task_of_an_array_has_its_own_comment(site: AccountingSite, helper: Helper, asked: HelperClient) -> None:
+    jobs = site.jobs(USERS[1])
+    array = jobs.submit("-H", "--array=1-2", "--qpu=aer_fez")
+    release(site.cluster, array)
+    command = ["sacct", "-X", "-n", "-P", f"--jobs={array}", "--format=JobIDRaw,End"]
+
+    def ends() -> dict[str, str]:
+        return dict(line.split("|") for line in site.cluster.run(command).stdout.split())
+
+    assert polling.wait_until(lambda: len(ends()) == 2 and "Unknown" not in ends().values(), timeout=30), ends()
+    for task in map(int, ends()):
+        lease(helper.journal, task, submitted(site, task))
+        asked.system_comment(CLUSTER, task, submitted(site, task), f"qpu v=1 aer_fez.n={task}")
+    told = site.cluster.run([*command[:-1], "--format=JobIDRaw,SystemComment"]).stdout.splitlines()
+    assert sorted(told) == sorted(f"{task}|qpu v=1 aer_fez.n={task}" for task in ends())
+
+
+def test_without_slurmdbd_nothing_is_tried_again(site: AccountingSite, tmp_path: Path) -> None:
+    conf = tmp_path / "slurm.conf"
+    text = "ClusterName=qrmi\nSlurmctldHost=localhost\nAccountingStorageType=accounting_storage/none\n"
+    conf.write_text(f"{text}NodeName=n1\nPartitionName=main Nodes=n1\n")
+    with running_helper(slurm_conf=str(conf), owner=0) as running:
+        lease(running.journal, 7, 1_700_000_000)
+        with pytest.raises(HelperRefused, match="this cluster has no accounting") as refused:
+            HelperClient(running.socket).system_comment(CLUSTER, 7, 1_700_000_000, "qpu v=1")
+        assert not refused.value.transient
+
+
 def test_a_comment_waits_for_slurmdbd(site: AccountingSite, helper: Helper, asked: HelperClient, finished: int) -> None:
     moment = submitted(site, finished)
     lease(helper.journal, finished, moment)
@@ -278,7 +308,7 @@ def test_usage_joins_what_slurm_and_the_gateway_know(site: AccountingSite, finis
     environment = site.cluster.environment(QRMI_CLIENT_CONFIG=str(client), **path)
 
     def usage(*options: str, user: str | None) -> str:
-        command = [python, "-P", "-c", COMMAND, "usage", "--since=1h", *options]
+        command = [python, "-P", "-c", COMMAND, "usage", "--since=1h", "--account", account, *options]
         done = site.cluster.run(command, user=user, environment=environment)
         assert done.stderr == ""
         return done.stdout

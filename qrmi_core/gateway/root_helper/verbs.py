@@ -24,6 +24,7 @@ LONGEST_REASON = 500
 LARGEST = 2**32 - 1
 
 _CLUSTER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
+_TASK = re.compile(r"\d+_\d+")
 _PAIR = r"[a-z0-9_.]+=[a-z0-9_.:+-]*"
 _COMMENT = re.compile(rf"(?:qpu )?{_PAIR}(?:[ ;]{_PAIR})*")
 
@@ -110,12 +111,18 @@ class Verbs:
         if not self._journal.had_lease(cluster, job, moment):
             raise Refusal(f"the journal knows no lease of job {job} of {cluster}, submitted at {moment}")
         asked = ("--allocations", "--noheader", "--parsable2", f"--clusters={cluster}", f"--jobs={job}")
-        code, told = self._slurm("sacct", *asked, "--format=Submit")
-        if code or not told:
+        code, told = self._slurm("sacct", *asked, "--format=JobIDRaw,JobID,Submit")
+        if "accounting storage is disabled" in told:
+            raise Refusal("this cluster has no accounting (slurmdbd)")
+        # An array has the id of one of its tasks: both commands take it for all of them, but for the form 40_2.
+        rows = [line.split("|") for line in told.splitlines() if line.startswith(f"{job}|")]
+        if code or not rows:
             raise Refusal(f"sacct does not know job {job} yet: {told[:200] or 'no record'}", transient=True)
-        if told.splitlines()[-1].strip() != str(moment):
+        _, name, last = rows[-1]
+        if last != str(moment):
             raise Refusal(f"the accounting has a later job of the id {job}, or a later run: it is left alone")
-        where = ("where", f"jobid={job}", f"cluster={cluster}", "set", f"SystemComment={text}")
+        which = name if _TASK.fullmatch(name) else job
+        where = ("where", f"jobid={which}", f"cluster={cluster}", "set", f"SystemComment={text}")
         code, told = self._slurm("sacctmgr", "-i", "modify", "job", *where)
         if code or "Modified" not in told:  # "Nothing modified" comes with 0
             raise Refusal(f"sacctmgr did not take it: {told[:200]}", transient=True)

@@ -13,7 +13,7 @@ import pytest
 
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway import comments
-from qrmi_core.gateway.comments import KEPT_SECONDS, Comment, CommentWriter, gap
+from qrmi_core.gateway.comments import IN_A_ROW, KEPT_SECONDS, Comment, CommentWriter, gap
 
 SECONDS = 20.0
 
@@ -74,6 +74,7 @@ def test_a_comment_is_tried_again_until_it_is_written() -> None:
 
 
 def test_what_is_refused_for_good_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     books, settled = Books(QRMIError("the journal knows no lease of job 7")), []
     writer = CommentWriter(books, settled=settled.append)
     writer.add("c", 7, 1, "qpu v=1")
@@ -89,7 +90,7 @@ def test_what_waits_for_seven_days_is_dropped(caplog: pytest.LogCaptureFixture) 
     writer.add("c", 7, 1, "qpu v=1", since=time.time() - KEPT_SECONDS)
     run(writer, lambda: bool(settled))
     assert (books.tries, books.written, writer.pending) == (1, [], 0)
-    assert "job 7 has no usage in its SystemComment: slurmdbd is away" in caplog.text
+    assert "job 7 has no usage in its SystemComment, it is given up: slurmdbd is away" in caplog.text
 
 
 def test_a_comment_that_is_added_while_another_waits_is_written_at_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -148,3 +149,33 @@ def test_a_caller_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> N
     writer.add("c", 8, 1, "qpu v=1")
     run(writer, lambda: len(books.written) == 2 and writer.pending == 0)
     assert "job 7: that its SystemComment is settled is not noted" in caplog.text
+
+
+def test_an_accounting_that_is_away_is_asked_for_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comments, "FIRST_GAP", 600.0)
+    books = Books(*(away() for _ in range(IN_A_ROW + 1)))
+    writer = CommentWriter(books)
+
+    async def work() -> None:
+        running = asyncio.create_task(writer.run())
+        async with asyncio.timeout(SECONDS):
+            for job in range(50):
+                writer.add("c", job, 1, "qpu v=1")
+            await reached(IN_A_ROW)
+            assert books.written == []
+            writer.add("c", 100, 1, "qpu v=1")
+            await reached(IN_A_ROW + 1)
+            assert writer.pending == 51
+            writer.add("c", 101, 1, "qpu v=1")
+            while writer.pending > IN_A_ROW + 1:
+                await asyncio.sleep(0.001)
+        running.cancel()
+
+    async def reached(tries: int) -> None:
+        while books.tries < tries:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert books.tries == tries
+
+    asyncio.run(work())
+    assert len(books.written) == 52 - (IN_A_ROW + 1)

@@ -122,6 +122,10 @@ class Device:
         """Cancel some jobs of a batch."""
         await self._in_thread(self._batches.batch_cancel_jobs, batch_id, job_ids)
 
+    async def batch_wait(self, batch_id: str, job_ids: Collection[str], timeout: float) -> None:
+        """Wait until jobs of a batch have ended, or ``timeout`` seconds."""
+        await self._in_thread(functools.partial(self._batches.batch_wait, batch_id, job_ids, timeout=timeout))
+
     async def batch_job_output(self, batch_id: str, job_id: str) -> bytes:
         """The result of a job of a batch."""
         return await self._in_thread(self._batches.batch_job_output, batch_id, job_id)

@@ -29,6 +29,8 @@ __all__ = ["APIS", "HOST", "Api", "LocalDoors"]
 
 HOST = "127.0.0.1"
 WAITING = 128
+HOLD = 20.0
+"""Seconds; pasqal-cloud gives up after 30."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class _Door:
 
         devices = {engine.name: Device(engine) for engine in self.engines}
         offered = Offered(devices, {engine.name: engine.imitates() for engine in self.engines})
-        options = DialectOptions(key=self.token, any_account=True)
+        options = DialectOptions(key=self.token, any_account=True, hold=HOLD)
         self.server = Emulator(
             self.api.dialect, offered.first, options=options, offered=offered, listening=self.listening
         )

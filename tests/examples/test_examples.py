@@ -79,6 +79,25 @@ def test_what_one_job_transpiles_without_a_qpu_another_runs(tmp_path: Path) -> N
     assert min(shares) > 60
 
 
+@pytest.mark.timeout(180)
+def test_a_program_for_ibms_own_client(tmp_path: Path) -> None:
+    text = on("aer_fez", "ibm_tutorial.py", tmp_path)
+    assert "aer_fez, 156 qubits" in text
+    assert float(re.search(r"<ZZ> = (\d\.\d\d)", text)[1]) > 0.8  # type: ignore[index]
+    assert "the sampler's job again: DONE True" in text
+    assert "jobs of this run: 2" in text
+
+
+def test_a_program_for_pasqals_own_client(tmp_path: Path) -> None:
+    command = ["qrmi", "run", "--qpu=pulser_analog", "--pasqal-hook", "--", "python"]
+    text = output(tmp_path, *command, str(EXAMPLES / "pasqal_tutorial.py"))
+    both = [int(count) for count in re.findall(r"rad/us: \{'00': (\d+)", text)]
+    assert len(both) == 3
+    assert both == sorted(both, reverse=True)
+    first, second = re.search(r"atoms: \[(\S+) (\S+)\]", text).groups()  # type: ignore[union-attr]
+    assert first == second
+
+
 def test_alice_and_bobs_translator_says_what_it_needs(tmp_path: Path) -> None:
     """Where it is installed, its vendor's tests run it (tests/vendors/test_felis_clients.py)."""
     command = [sys.executable, str(EXAMPLES / "alice_bob_translate.py")]

@@ -31,6 +31,10 @@ __all__ = ["ComputeService"]
 
 ROOTS = ("/api/v1", "/experimental/api/v1")
 VERSION = "1.0.0"
+LONGEST_HOLD = 1.0
+"""Seconds; a program that looks at its job's status itself must not wait long."""
+AGAIN = 2.0
+"""Seconds within which who asks for the same job again, and for no other between, is waiting for it."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -48,6 +52,7 @@ class ComputeService(Dialect):
         self._sessions: dict[str, Session] = {}
         self._backend = device.resource.name
         self._offered = Offered({self._backend: device})
+        self._told: tuple[str, TaskStatus, float] | None = None
 
     def offer(self, offered: Offered) -> None:
         self._offered = offered
@@ -229,7 +234,11 @@ class ComputeService(Dialect):
         query = checked_query(request, {"exclude_params"})
         job = self._job(request)
         brief = query.get("exclude_params", "").lower() == "true"
-        return web.json_response(job.document(await self._info(job), brief=brief))
+        info = await self._info(job)
+        if self.options.hold and not info.status.is_final and self._is_waited_for(job, info):
+            await job.device.wait(job.task_id, min(self.options.hold, LONGEST_HOLD))
+            info = await self._info(job)
+        return web.json_response(job.document(info, brief=brief))
 
     async def _delete_job(self, request: web.Request) -> web.Response:
         job = self._job(request)
@@ -270,6 +279,11 @@ class ComputeService(Dialect):
             raise Refused(400, 'the body must be {"tags": [...]}', code="1211")
         job.tags = checked_tags(body["tags"])
         return web.Response(status=204)
+
+    def _is_waited_for(self, job: Job, info: TaskInfo) -> bool:
+        """Whether nothing else was asked since this state of the job was told; who looks at many is not held up."""
+        before, self._told = self._told, (job.id, info.status, time.monotonic())
+        return before is not None and before[:2] == self._told[:2] and self._told[2] - before[2] < AGAIN
 
     def _device(self, name: object) -> Device:
         device = self._offered.get(name)

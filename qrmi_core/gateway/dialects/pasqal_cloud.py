@@ -257,8 +257,16 @@ class PasqalCloudDialect(Dialect):
 
     async def _batch_status(self, request: web.Request) -> web.Response:
         batch = self._batch(request)
-        view = batch.view(await self._infos(batch))
+        infos = await self._infos(batch)
+        if self.options.hold and not all(info.status.is_final for info in infos.values()):
+            await asyncio.gather(*(self._end_of(batch, task) for task in {job.task for job in batch.jobs}))
+            infos = await self._infos(batch)
+        view = batch.view(infos)
         return _answer({"status": view["status"], "jobs_count_per_status": view["jobs_count_per_status"]})
+
+    async def _end_of(self, batch: Batch, task: str) -> None:
+        jobs = [job.task_job for job in batch.jobs if job.task == task]
+        await batch.device.batch_wait(task, jobs, self.options.hold)
 
     async def _full_results(self, request: web.Request) -> web.Response:
         batch = self._batch(request)

@@ -66,12 +66,16 @@ async def read_body(request: web.Request) -> bytes:
 
 
 class Guard:
-    """Closes connections on which no whole request comes; its middleware sees that each answer is JSON."""
+    """Closes connections on which no whole request comes; its middleware sees that each answer is JSON.
+
+    One may look after several runners.
+    """
 
     def __init__(self, *, head_seconds: float = HEAD_SECONDS) -> None:
         self._head_seconds = head_seconds
         self._busy: dict[Any, int] = {}
         self._since: dict[Any, float] = {}
+        self._runners: list[web.AppRunner] = []
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -97,10 +101,12 @@ class Guard:
     @contextlib.asynccontextmanager
     async def watching(self, runner: web.AppRunner) -> AsyncIterator[None]:
         """Look after the connections of a runner that was set up, while the block runs."""
+        self._runners.append(runner)
         task = asyncio.ensure_future(self._watch(runner))
         try:
             yield
         finally:
+            self._runners.remove(runner)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -108,15 +114,19 @@ class Guard:
     async def _watch(self, runner: web.AppRunner) -> None:
         while True:
             await polling.pause_async(min(LOOK_GAP, self._head_seconds))
-            server, now = runner.server, time.monotonic()
-            connections = set(server.connections) if server is not None else set()
-            for gone in [each for each in {*self._since, *self._busy} if each not in connections]:
+            now = time.monotonic()
+            known = set().union(*(_connections(each) for each in self._runners))
+            for gone in [each for each in {*self._since, *self._busy} if each not in known]:
                 self._since.pop(gone, None)
                 self._busy.pop(gone, None)
-            for connection in connections:
+            for connection in _connections(runner):
                 since = self._since.setdefault(connection, now)
                 if not self._busy.get(connection) and now - since > self._head_seconds:
                     connection.force_close()
+
+
+def _connections(runner: web.AppRunner) -> set[Any]:
+    return set(runner.server.connections) if runner.server is not None else set()
 
 
 def _said(error: web.HTTPException) -> str:

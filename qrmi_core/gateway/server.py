@@ -71,7 +71,7 @@ class GatewayServer:
             if (metrics := self._settings.listen.metrics) is not None:
                 runner = await self._runner(metrics_application(self.gateway, self._guard), stack)
                 self.metrics_port = await self._listen_at(runner, metrics, "listen.metrics")
-            stack.callback(self.gateway.doors.stopping.set)
+            stack.callback(self.gateway.doors.stop)
             starting = asyncio.ensure_future(self.gateway.start())
             stack.callback(starting.cancel)
             starting.add_done_callback(_tell)

@@ -73,6 +73,7 @@ class Doors:
         self._late: set[asyncio.Task[Any]] = set()
         self.stopping = asyncio.Event()
         """Is set when the gateway ends: polls that are held are to be answered, and no others held."""
+        self._at_stop: list[Callable[[], None]] = []
 
     def _add_task(self, lease_id: str, task: LeaseTask) -> None:
         self.gateway.keeper.add_task(lease_id, task)
@@ -147,6 +148,16 @@ class Doors:
         for way in ways.values():
             await way.retire()
         self._retired = [way for way in (*self._retired, *ways.values()) if way.is_open]
+
+    def when_stopping(self, call: Callable[[], None]) -> None:
+        """Have something called when the gateway ends, in the event loop, before it waits for requests to be answered."""
+        self._at_stop.append(call)
+
+    def stop(self) -> None:
+        """The gateway ends: whoever is held is to be answered."""
+        self.stopping.set()
+        for call in self._at_stop:
+            call()
 
     async def tidy(self) -> None:
         """Forget the tokens of leases that have ended, and leave their tasks to the journal; for now and then."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "vendors")]
+sys.path[:0] = [str(HERE), str(HERE / "doors"), str(HERE.parents[1] / "vendors")]
 
 from munge_daemon import Munged, libraries, munged  # noqa: E402
 

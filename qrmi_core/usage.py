@@ -118,4 +118,4 @@ def joined(
 
 
 def _sum(before: Any, more: Any) -> Any:
-    return before if more is None else more + (before or 0)
+    return before if more is None else round(more + (before or 0), 6)

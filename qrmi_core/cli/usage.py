@@ -62,10 +62,11 @@ def usage(
     me = _own_name()
     whose = None if everybody else user or me
     with waiting("Asking the gateway and Slurm's accounting"):
+        told = AdminClient(settings).usage(since=start, everybody=whose != me)
         tasks = [
             task
-            for task in AdminClient(settings).usage(since=start, everybody=whose != me)
-            if whose in {None, task["user"]} and account in {None, task["account"]}
+            for task in told
+            if (whose in {None, me, task["user"]}) and (account or "").lower() in {"", task["account"] or ""}
         ]
         held = _held(start, whose, account)
     rows = joined(tasks, held, [each.name for each in settings.resources])

@@ -56,8 +56,8 @@ def sacctmgr_text(licences: Sequence[str]) -> str:
 
 # Budgets, in lane-minutes. With `safe` (see above) a job starts only if lanes x time limit fits into what is left, and
 # waits otherwise (AssocGrpLicenseMinutes), or is refused where its QOS has DenyOnLimit: so time limits must be honest.
-# Without `safe`, jobs are killed half way. Slurm counts whole minutes, and with priority/basic nothing of what was used.
-# What was used fades with PriorityDecayHalfLife; RawUsage=0 forgets it at once.
+# Without `safe`, jobs are killed half way; with priority/basic, what was used does not count. Slurm counts whole
+# minutes. What was used fades with PriorityDecayHalfLife; RawUsage=0 forgets it at once.
 #sacctmgr modify account PHYSICS set GrpTRESMins={one}=600
 #sacctmgr modify account PHYSICS set RawUsage=0
 

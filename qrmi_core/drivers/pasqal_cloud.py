@@ -57,6 +57,7 @@ from qrmi_core.variables import Variable
 __all__ = ["PasqalCloud"]
 
 BASE_URL = "QRMI_PASQAL_CLOUD_BASE_URL"
+EMULATORS = "QRMI_PASQAL_CLOUD_EMULATORS"
 REGION = "QRMI_PASQAL_CLOUD_REGION"
 CORE = "/core-fast/api"
 PAGE = 100
@@ -74,6 +75,7 @@ class PasqalCloud(VendorResource, BatchResource):
         *ACCOUNT_VARIABLES,
         Variable(REGION, f"the installation: {', '.join(REGIONS)} (fr)", endpoint=True),
         Variable(BASE_URL, "the URL in front of /core-fast, where it is not the region's own", endpoint=True),
+        Variable(EMULATORS, "the emulators that jobs may name through the gateway, with commas; or `none` (all)"),
         *VENDOR_VARIABLES,
     )
 

@@ -13,20 +13,19 @@ from qrmi_core.environment import own_values
 from qrmi_core.errors import ResourceUnavailable
 from qrmi_core.variables import Variable
 
-__all__ = ["ACCOUNT_VARIABLES", "AUTH_ENDPOINT", "CONFIG_ROOT", "PROJECT", "Account", "account"]
+__all__ = ["ACCOUNT_VARIABLES", "AUTH_ENDPOINT", "AUTH_TOKEN", "CONFIG_ROOT", "PROJECT", "Account", "account"]
 
 _log = logging.getLogger(__name__)
 
 PREFIX = "QRMI_PASQAL_CLOUD_"
 PROJECT = f"{PREFIX}PROJECT_ID"
 AUTH_ENDPOINT = f"{PREFIX}AUTH_ENDPOINT"
+AUTH_TOKEN = f"{PREFIX}AUTH_TOKEN"
 CONFIG_ROOT = "PASQAL_CONFIG_ROOT"
 
 ACCOUNT_VARIABLES = (
     Variable(PROJECT, "the project that pays for the batches", account=True),
-    Variable(
-        f"{PREFIX}AUTH_TOKEN", "a bearer token that was made elsewhere; counts before the two ways below", secret=True
-    ),
+    Variable(AUTH_TOKEN, "a bearer token that was made elsewhere; counts before the two ways below", secret=True),
     Variable(
         f"{PREFIX}USERNAME",
         "a user's name (or PASQAL_USERNAME of the process); counts before a service account",

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way to Pasqal's cloud: the site's account, its project, and which device types a job may name."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from qrmi_core.config import ConfiguredResource
+from qrmi_core.drivers.pasqal_auth import REGIONS, Login
+from qrmi_core.drivers.pasqal_batches import is_emulator
+from qrmi_core.drivers.pasqal_cloud import BASE_URL, CORE, EMULATORS, REGION, PasqalCloud
+from qrmi_core.drivers.pasqal_config import account
+from qrmi_core.gateway.doors.upstream import Authorization, Bearer, Upstream
+from qrmi_core.resource import JobContext
+from qrmi_core.tokens import BearerToken
+
+__all__ = ["PasqalWay", "way_to_result"]
+
+
+class PasqalWay(Upstream):
+    """The server of one resource; ``device`` is the type that a job's QPU is."""
+
+    def __init__(self, resource: ConfiguredResource, within: Callable[..., Awaitable[Any]]) -> None:
+        """Nothing is sent yet; the file of the account is read.
+
+        Raises:
+            QRMIError: the resource is not configured rightly, and how.
+        """
+        values = {name: value.strip() for name, value in resource.values().items()}
+        driver = PasqalCloud.from_environment(resource.name, values, JobContext())
+        region, known = REGIONS[values.get(REGION) or "fr"], account(resource.name, values)
+        login = Login(resource.name, known, region, driver.http)
+        super().__init__(
+            (values.get(BASE_URL) or region.base).rstrip("/") + CORE,
+            driver.http,
+            Bearer(BearerToken(login.token), within),
+            name=resource.name,
+        )
+        self.settings = driver.http
+        self.device = driver.device
+        self.project = known.project_id or ""
+        self.min_poll = driver.min_poll
+        listed = values.get(EMULATORS)
+        self._emulators = None if not listed else {word.strip() for word in listed.split(",")}
+
+    @property
+    def is_emulator(self) -> bool:
+        """Whether the job's QPU is an emulator, which stands for any device."""
+        return is_emulator(self.device)
+
+    def has(self, device_type: str) -> bool:
+        """Whether batches may name this type."""
+        if device_type == self.device:
+            return True
+        return is_emulator(device_type) and (self._emulators is None or device_type in self._emulators)
+
+
+def way_to_result(link: str, way: PasqalWay) -> tuple[Upstream, str] | None:
+    """The way to where the vendor says that a result lies, without a credential, and the path there; None: nowhere."""
+    parts = urlsplit(link)
+    if parts.scheme not in {"https", "http"} or not parts.netloc:
+        return None
+    settings = replace(way.settings, certificate=None, key=None)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+    return Upstream(origin, settings, Authorization(), name="the storage of results"), path

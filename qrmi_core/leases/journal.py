@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from qrmi_core.errors import LeaseError
@@ -67,8 +68,11 @@ class Journal(ABC):
         """The leases that an allocation may use, or of which a vendor may still hold something."""
 
     @abstractmethod
-    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> bool:
-        """Keep a task of a lease, twice is no error; False where the lease has so many already."""
+    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> Future[bool]:
+        """Keep a task of a lease, twice is no error; False where the lease has so many already.
+
+        It is durable when the future is done, and then or before whatever is written after this call.
+        """
 
     @abstractmethod
     def update_task(self, task: LeaseTask) -> None:
@@ -115,13 +119,15 @@ class MemoryJournal(Journal):
         with self._lock:
             return [record for record in self._records.values() if record.may_hold]
 
-    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> bool:
+    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> Future[bool]:
+        kept: Future[bool] = Future()
         with self._lock:
             tasks = self._tasks.setdefault(lease_id, {})
-            if task not in tasks and len(tasks) >= most:
-                return False
-            tasks[task] = None
-            return True
+            room = task in tasks or len(tasks) < most
+            if room:
+                tasks[task] = None
+        kept.set_result(room)
+        return kept
 
     def update_task(self, task: LeaseTask) -> None:
         with self._lock:

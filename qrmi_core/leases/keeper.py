@@ -235,9 +235,28 @@ class LeaseKeeper:
 
         Raises:
             LeaseRefused: there is no such lease, it has no such resource or too many tasks, or it ended long ago.
+            JournalUnavailable: it is not noted.
         """
+        self.note_task(lease_id, task).result()
+
+    def note_task(self, lease_id: str, task: LeaseTask) -> Future[None]:
+        """The same without waiting for the disk: the future is done, or has the error, once the task is on it.
+
+        Many tasks of one lease are one commit so.
+        """
+        noted: Future[None] = Future()
+        resource = task.resource
+
+        def settle(kept: Future[bool]) -> None:
+            if (error := kept.exception()) is not None:
+                noted.set_exception(error)
+            elif kept.result():
+                noted.set_result(None)
+            else:
+                text = f"lease {lease_id} has {MOST_TASKS} tasks already: more are not cancelled at its end"
+                noted.set_exception(LeaseRefused(text, resource=resource))
+
         with self._releaser.turn(lease_id):
-            resource = task.resource
             record = self.get(lease_id)
             if record is None or resource not in {each.resource for each in record.acquisitions}:
                 raise LeaseRefused(f"no lease {lease_id} has a resource {resource}", resource=resource)
@@ -245,13 +264,10 @@ class LeaseKeeper:
                 raise LeaseRefused(f"lease {lease_id} was not granted: it has no tasks", resource=resource)
             if record.ended is not None and record.ended < time.time() - LATE_SECONDS and not record.may_hold:
                 raise LeaseRefused(f"lease {lease_id} ended long ago: it has no new tasks", resource=resource)
-            if not self._journal.add_task(lease_id, task, most=MOST_TASKS):
-                raise LeaseRefused(
-                    f"lease {lease_id} has {MOST_TASKS} tasks already: more are not cancelled at its end",
-                    resource=resource,
-                )
+            self._journal.add_task(lease_id, task, most=MOST_TASKS).add_done_callback(settle)
             if record.state is not LeaseState.GRANTED:
                 self._releaser.late(record, resource)
+        return noted
 
     def node_done(self, lease_id: str, node: str) -> None:
         """One node's part of the allocation has ended; after the last the lease is given back."""

@@ -25,6 +25,7 @@ __all__ = ["SqliteJournal"]
 BUSY_SECONDS = 30.0
 MOST_IN_ONE_COMMIT = 200
 PRUNED_AT_ONCE = 500
+MOST_COUNTS = 10_000
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _LEASE = (
@@ -56,6 +57,7 @@ class SqliteJournal(Journal):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reading = threading.Lock()
+        self._counts: dict[str, int] = {}  # the writer's alone: to count the tasks of a lease anew each time is slow
         self._asking = threading.Lock()
         self._closed = False
         with contextlib.ExitStack() as opened:
@@ -143,6 +145,7 @@ class SqliteJournal(Journal):
                 answers = [write.work(self._writer) for write in batch]
                 self._writer.execute("COMMIT")
             except BaseException:
+                self._counts.clear()
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
@@ -219,14 +222,16 @@ class SqliteJournal(Journal):
             except sqlite3.Error as error:
                 raise self._unavailable(error) from error
 
-    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> bool:
+    def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> Future[bool]:
         row = (lease_id, task.resource, task.task_id)
 
         def work(connection: sqlite3.Connection) -> bool:
             known = "SELECT 1 FROM tasks WHERE lease = ? AND resource = ? AND task_id = ?"
             if connection.execute(known, row).fetchone():
                 return True
-            (count,) = connection.execute("SELECT count(*) FROM tasks WHERE lease = ?", row[:1]).fetchone()
+            count = self._counts.pop(lease_id, None)
+            if count is None:
+                (count,) = connection.execute("SELECT count(*) FROM tasks WHERE lease = ?", row[:1]).fetchone()
             if count >= most:
                 return False
             marks = ", ".join("?" * (1 + len(TASK_COLUMNS)))
@@ -234,9 +239,12 @@ class SqliteJournal(Journal):
                 f"INSERT INTO tasks (lease, {', '.join(TASK_COLUMNS)}) VALUES ({marks})",  # noqa: S608
                 (lease_id, *astuple(task)),
             )
+            if len(self._counts) >= MOST_COUNTS:
+                self._counts.pop(next(iter(self._counts)))
+            self._counts[lease_id] = count + 1
             return True
 
-        return bool(self._do(work))
+        return self.change(work)
 
     def update_task(self, task: LeaseTask) -> None:
         changed = ", ".join(f"{name} = ?" for name in TASK_COLUMNS[2:])

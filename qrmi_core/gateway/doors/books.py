@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +41,13 @@ class Books:
     def __init__(
         self,
         journal: SqliteJournal,
-        add_task: Callable[[str, LeaseTask], None],
+        note_task: Callable[[str, LeaseTask], Future[None]],
         threads: Executor,
         metrics: Metrics,
     ) -> None:
-        """Write by ``add_task``, which knows of leases that end meanwhile, and in ``threads``; count what is noted."""
+        """Write by ``note_task``, which knows of leases that end meanwhile, and in ``threads``; count what is noted."""
         self._journal = journal
-        self._add_task = add_task
+        self._note_task = note_task
         self._threads = threads
         self._metrics = metrics
         self._known: dict[str, dict[tuple[str, str], LeaseTask]] = {}
@@ -74,7 +74,7 @@ class Books:
         """
         task = task if task.submitted is not None else replace(task, submitted=time.time())
         self._keep(lease.id, task)
-        await self._within(self._add_task, lease.id, task)
+        await asyncio.wrap_future(await self._within(self._note_task, lease.id, task))
         if task.kind == "task":
             self._metrics.submitted(task.resource, task.program)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -65,7 +66,7 @@ class Doors:
         self.gateway = gateway
         self.tokens = JobTokens(gateway.journal)
         self.admission = Admission(gateway, self.tokens)
-        self.books = Books(gateway.journal, self._add_task, gateway.threads("journal"), gateway.metrics)
+        self.books = Books(gateway.journal, self._note_task, gateway.threads("journal"), gateway.metrics)
         self.spool = Spool(Path(gateway.settings.state_dir), budget=SPOOLED_BYTES)
         self._upstreams: dict[str, Upstream] = {}
         self._doors: dict[str, Door] = {}
@@ -75,8 +76,8 @@ class Doors:
         """Is set when the gateway ends: polls that are held are to be answered, and no others held."""
         self._at_stop: list[Callable[[], None]] = []
 
-    def _add_task(self, lease_id: str, task: LeaseTask) -> None:
-        self.gateway.keeper.add_task(lease_id, task)
+    def _note_task(self, lease_id: str, task: LeaseTask) -> Future[None]:
+        return self.gateway.keeper.note_task(lease_id, task)
 
     async def load(self) -> None:
         """Take up what the process before this one left.
@@ -150,7 +151,7 @@ class Doors:
         self._retired = [way for way in (*self._retired, *ways.values()) if way.is_open]
 
     def when_stopping(self, call: Callable[[], None]) -> None:
-        """Have something called when the gateway ends, in the event loop, before it waits for requests to be answered."""
+        """Have something called in the event loop when the gateway ends, before it waits for what is being answered."""
         self._at_stop.append(call)
 
     def stop(self) -> None:

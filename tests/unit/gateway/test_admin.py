@@ -315,7 +315,7 @@ def test_a_journal_that_cannot_be_taken_up_yet_is_tried_again(
         tries.append(1)
         keeper._journal._writer.execute(f"PRAGMA query_only = {'ON' if len(tries) == 1 else 'OFF'}")
         if len(tries) == 1:
-            keeper._journal.add_task("lease", LeaseTask("Fez", "task"), most=1)
+            keeper._journal.add_task("lease", LeaseTask("Fez", "task"), most=1).result(10)
         recover(keeper)
 
     monkeypatch.setattr(LeaseKeeper, "recover", on_a_full_disk)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gateway costs: latency that it adds, requests per second, memory, and its start.
+
+A server of few words stands for IBM's cloud; the same requests go to it directly and through the gateway, one process
+with plain HTTP, one run after the other. Three processes share the cores: generator, gateway, server.
+
+    python tests/benchmarks/gateway.py [--seconds 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
+sys.path[:0] = [str(TESTS / "vendors"), str(TESTS / "unit" / "gateway"), str(TESTS / "unit" / "gateway" / "doors")]
+
+DEVICE = "ibm_fez"
+CONNECTIONS = 32
+RATE = 200
+JOB = {
+    "id": "d0", "backend": DEVICE, "status": "Queued", "state": {"status": "Queued"}, "program": {"id": "sampler"},
+    "created": "2026-01-01T00:00:00Z", "tags": [], "usage": {"seconds": 0}, "cost": 600, "text": "x" * 700,
+}  # fmt: skip
+BODY = json.dumps({"program_id": "sampler", "backend": DEVICE, "params": {"pubs": [["x" * 900]]}}).encode()
+
+
+async def vendor() -> None:
+    """A server that answers at once; prints its port."""
+    from aiohttp import web
+
+    job = json.dumps(JOB).encode()
+    numbers = iter(range(10**9))
+    status = json.dumps({"state": True, "status": "active", "length_queue": 0, "text": "x" * 900}).encode()
+
+    async def answer(request: web.Request) -> web.Response:
+        path = request.path
+        if path == "/identity/token":
+            return web.json_response({"access_token": "t", "expires_in": 3600})
+        if request.method == "POST":
+            await request.read()
+            return web.json_response({"id": f"d{next(numbers)}", "backend": DEVICE})
+        if path.endswith("/status"):
+            return web.Response(body=status, content_type="application/json")
+        if path.endswith("/jobs"):
+            return web.json_response({"jobs": [], "count": 0})
+        return web.Response(body=job, content_type="application/json")
+
+    runner = web.AppRunner(web.Application(client_max_size=2**30, middlewares=[]), access_log=None)
+    runner.app.router.add_route("*", "/{rest:.*}", answer)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+def gateway(port: int) -> None:
+    """A gateway with a lease; prints how it is reached."""
+    from doored import doored
+    from munge_daemon import munged
+
+    url = f"http://127.0.0.1:{port}"
+    block = {
+        "QRMI_IBM_QCS_ENDPOINT": f"{url}/api/v1", "QRMI_IBM_QCS_IAM_ENDPOINT": url,
+        "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
+    }  # fmt: skip
+    entry = {"name": DEVICE, "type": "ibm-quantum-compute-service", "environment": block, "lanes": 10}
+    directory = Path(tempfile.mkdtemp(prefix="qrmi-bench-"))
+    with munged() as daemon, doored(directory, daemon.socket, [entry], log_level="info") as case:
+        job = case.granted(DEVICE)
+        crn = job.environment[f"{DEVICE}_QRMI_IBM_QCS_SERVICE_CRN"]
+        headers = {"Content-Type": "application/json", "Service-CRN": crn}
+        status, told = job.ask("POST", f"/r/{DEVICE}/api/v1/jobs", BODY, headers=headers)
+        assert status == 200, told
+        print(json.dumps({"port": case.jobs_port, "token": job.token, "job": told["id"], "crn": crn}), flush=True)
+        sys.stdin.read()
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection; one request at a time, whose answer has a length."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._answer: asyncio.Future[int] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def ask(self, request: bytes) -> asyncio.Future[int]:
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)  # type: ignore[attr-defined]
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._buffer[:end]).lower()
+        length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+        if len(self._buffer) >= end + 4 + length and self._answer is not None:
+            self._buffer.clear()
+            answer, self._answer = self._answer, None
+            answer.set_result(int(head[9:12]))
+
+
+async def opened(port: int, count: int) -> list[Connection]:
+    loop = asyncio.get_running_loop()
+    return [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(count)]
+
+
+def request(method: str, path: str, token: str, crn: str, body: bytes = b"") -> bytes:
+    """The bytes of a request."""
+    length = f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n" if body else ""
+    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\nService-CRN: {crn}\r\n{length}"
+    return head.encode() + b"\r\n" + body
+
+
+async def closed_loop(port: int, sent: bytes, seconds: float) -> float:
+    """Requests per second with 32 connections."""
+    connections = await opened(port, CONNECTIONS)
+    end, done = time.perf_counter() + seconds, 0
+
+    async def one(connection: Connection) -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            assert await connection.ask(sent) < 300
+            done += 1
+
+    await asyncio.gather(*map(one, connections))
+    return done / seconds
+
+
+async def open_loop(port: int, sent: bytes, seconds: float) -> tuple[float, float]:
+    """Median and 99th percentile of the latency in ms at 200 requests per second, from when each was due."""
+    free = await opened(port, CONNECTIONS)
+    took: list[float] = []
+
+    async def one(due: float) -> None:
+        connection = free.pop() if free else (await opened(port, 1))[0]
+        assert await connection.ask(sent) < 300
+        took.append(1000 * (time.perf_counter() - due))
+        free.append(connection)
+
+    begun, tasks = time.perf_counter() + 0.05, []
+    for number in range(int(RATE * seconds)):
+        due = begun + number / RATE
+        if (left := due - time.perf_counter()) > 0:
+            await asyncio.sleep(left)
+        tasks.append(asyncio.ensure_future(one(due)))
+    await asyncio.gather(*tasks)
+    took.sort()
+    return statistics.median(took), took[int(len(took) * 0.99)]
+
+
+def memory(pid: int) -> float:
+    """Resident megabytes of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextlib.contextmanager
+def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """This file in another process, and the first line that it prints."""
+    command = [sys.executable, __file__, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            yield running, running.stdout.readline()
+        finally:
+            running.terminate()
+
+
+def row(what: str, found: str, goal: str) -> None:
+    print(f"{what:58} {found:>40}   goal {goal}", flush=True)
+
+
+def measured(seconds: float) -> None:
+    with process("--vendor") as (_, port), process("--gateway", port.strip()) as (serving, told):
+        way = json.loads(told)
+        row("resident memory, idle", f"{memory(serving.pid):.0f} MB", "<= 70 MB")
+        kinds = {
+            "status": ("GET", f"/backends/{DEVICE}/status", b"", ">= 2,500/s and 0.15 x"),
+            "a job": ("GET", f"/jobs/{way['job']}", b"", ">= 2,500/s and 0.15 x"),
+            "submission": ("POST", "/jobs", BODY, ">= 1,500/s and 0.08 x"),
+        }
+        for what, (method, path, body, goal) in kinds.items():
+            direct = request(method, f"/api/v1{path}", "t", "crn", body)
+            through = request(method, f"/r/{DEVICE}/api/v1{path}", way["token"], way["crn"], body)
+            ports: Sequence[tuple[int, bytes]] = ((int(port), direct), (way["port"], through))
+            latency = [asyncio.run(open_loop(*each, seconds)) for each in ports]
+            rates = [asyncio.run(closed_loop(*each, seconds)) for each in ports]
+            p50, p99 = (latency[1][at] - latency[0][at] for at in (0, 1))
+            row(f"{what}: added at {RATE}/s, median and p99", f"{p50:.2f} ms, {p99:.2f} ms", "<= 1.5 ms, <= 5 ms")
+            row(f"{what}: per second", f"{rates[1]:.0f} of {rates[0]:.0f} direct: {rates[1] / rates[0]:.2f} x", goal)
+        row("resident memory after it", f"{memory(serving.pid):.0f} MB", "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each run")
+    parser.add_argument("--vendor", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--gateway", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.vendor:
+        asyncio.run(vendor())
+    elif options.gateway:
+        gateway(options.gateway)
+    else:
+        measured(options.seconds)
+
+
+if __name__ == "__main__":
+    main()

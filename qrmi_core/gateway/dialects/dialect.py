@@ -31,8 +31,8 @@ class DialectOptions:
     ``key`` is the credential that it takes, ``token_seconds`` how long its tokens are good for, ``list_delay`` after
     how many seconds (at most; drawn anew for each task) a new task appears in lists. ``without`` names optional parts
     of the vendor's API that this server lacks, ``munge_socket`` is that of the munged to ask, where there is one. With
-    ``any_account`` the key alone counts, whatever user and project a program says it is of. Who asks again for the state
-    of a task is answered once it has ended, or after ``hold`` seconds.
+    ``any_account`` the key alone counts, whatever user and project a program says it is of. Who waits for a task, and
+    asks again and again, is answered once it has ended, or after ``hold`` seconds.
     """
 
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)

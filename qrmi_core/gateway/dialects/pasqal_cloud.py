@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects.dialect import Dialect, DialectOptions, Refused, checked_query, json_body
 from qrmi_core.gateway.dialects.offered import Offered
 from qrmi_core.gateway.dialects.pasqal_accounts import CLIENT, Accounts
+from qrmi_core.gateway.dialects.pasqal_devices import QPU, PasqalDevices, device_of, is_like_qpu
 from qrmi_core.gateway.dialects.pasqal_filters import BATCH_FILTERS, JOB_FILTERS, chosen_jobs, page, selected
 from qrmi_core.gateway.dialects.pasqal_records import Batch, Job, JobSpec, checked_batch, checked_jobs
 from qrmi_core.payloads import PulserBatch
@@ -27,9 +28,6 @@ from qrmi_core.tasks import TaskInfo, TaskStatus
 __all__ = ["PasqalCloudDialect"]
 
 CORE = "/core-fast/api"
-QPU = "FRESNEL"
-EMULATED_QPU = "EMU_FRESNEL"
-EMULATORS = ("EMU_FREE", EMULATED_QPU, "EMU_MPS", "EMU_SV")
 
 Handler = Callable[[web.Request], Any]
 
@@ -47,14 +45,14 @@ class PasqalCloudDialect(Dialect):
     def __init__(self, device: Device, options: DialectOptions) -> None:
         super().__init__(device, options)
         self._accounts = Accounts(options.key, options.token_seconds, any_account=options.any_account)
-        self._offered = Offered({QPU: device})
+        self._devices = PasqalDevices(Offered({QPU: device}))
         self._batches: dict[str, Batch] = {}
         self._jobs: dict[str, Job] = {}
         self._results: dict[str, Job] = {}
         self._adding: dict[str, asyncio.Lock] = {}
 
     def offer(self, offered: Offered) -> None:
-        self._offered = offered
+        self._devices = PasqalDevices(offered)
 
     def environment(self) -> dict[str, str]:
         return {
@@ -124,40 +122,31 @@ class PasqalCloudDialect(Dialect):
     async def _list_devices(self, request: web.Request) -> web.Response:
         wanted = checked_query(request, {"device_type"}).get("device_type")
         found = []
-        for name in self._device_types():
+        for name in self._devices.types:
             if wanted in {None, name}:
-                device = self._offered.get(name) or self._offered.first
-                online = (await device.status()).status is ResourceStatusCode.ONLINE
+                online = (await self._devices.behind(name).status()).status is ResourceStatusCode.ONLINE
                 state = {"status": "UP" if online else "DOWN", "availability": "ACTIVE" if online else "INACTIVE"}
                 found.append({"device_type": name, **state})
         return _answer(found)
 
-    def _device_types(self) -> tuple[str, ...]:
-        return (*self._offered.names, *EMULATORS)
-
     async def _public_specs(self, _request: web.Request) -> web.Response:
-        return _answer([{"device_type": name, "specs": await self._specs(name)} for name in self._offered.names])
+        return _answer([{"device_type": name, "specs": await self._devices.specs(name)} for name in self._devices.qpus])
 
     async def _all_specs(self, _request: web.Request) -> web.Response:
-        return _answer({name: await self._specs(name) for name in self._offered.names})
+        return _answer({name: await self._devices.specs(name) for name in self._devices.qpus})
 
     async def _specs_of(self, request: web.Request) -> web.Response:
         name = request.match_info["device_type"]
-        return _answer({"device_type": name, "specs": await self._specs(name)})
-
-    async def _specs(self, name: str) -> str:
-        if (device := self._offered.get(name)) is None:
-            raise Refused(404, f"there are no specifications of a device {name}")
-        return json.dumps({**(await device.target()).json(), "name": name})
+        return _answer({"device_type": name, "specs": await self._devices.specs(name)})
 
     async def _create(self, request: web.Request) -> web.Response:
         body = checked_batch(await json_body(request))
         if not self._accounts.is_member(body["project_id"]):
             raise Refused(403, f"this account is no member of a project {body['project_id']}")
         sequences = [text for text in [body.get("sequence_builder"), *(job.sequence for job in body["jobs"])] if text]
-        device_type = body.get("device_type") or _device_of(sequences)
+        device_type = body.get("device_type") or device_of(sequences)
         batch = Batch(
-            device=self._device(device_type, sequences),
+            device=self._devices.for_batch(device_type, sequences),
             project_id=body["project_id"],
             user_id=self._accounts.user_id,
             device_type=device_type,
@@ -172,16 +161,6 @@ class PasqalCloudDialect(Dialect):
         await self._start(batch, body["jobs"])
         return await self._shown(batch, sequence=True)
 
-    def _device(self, device_type: str, sequences: Collection[str]) -> Device:
-        """The device that runs a batch of a type."""
-        if (device := self._offered.get(device_type)) is not None:
-            return device
-        if device_type not in EMULATORS:
-            raise Refused(400, f"there is no device type {device_type}; there are {', '.join(self._device_types())}")
-        made_for = {str(_decoded(sequence)["device"]["name"]) for sequence in sequences}
-        found = {name: self._offered.get(name) for name in made_for if name in self._offered.names}
-        return next(filter(None, found.values()), self._offered.first)
-
     async def _start(self, batch: Batch, specs: Sequence[JobSpec], parents: Sequence[str | None] = ()) -> None:
         shared = [spec for spec in specs if spec.sequence is None]
         infos: list[TaskInfo] = []
@@ -192,26 +171,16 @@ class PasqalCloudDialect(Dialect):
         self._batches[batch.id] = batch
 
     async def _submit(self, batch: Batch, sequence: str, specs: Sequence[JobSpec], *, open_batch: bool) -> str:
-        like_qpu = _is_like_qpu(batch)
+        like_qpu = is_like_qpu(batch)
         return await batch.device.submit(
             PulserBatch(
-                sequence=(await self._for_device(sequence, batch) if like_qpu else sequence).encode(),
+                sequence=(await self._devices.adapted(sequence, batch) if like_qpu else sequence).encode(),
                 jobs=tuple(spec.payload() for spec in specs),
                 device_type=None if like_qpu else batch.device_type,
                 configuration=batch.backend_configuration.encode() if batch.backend_configuration else None,
                 open=open_batch,
             )
         )
-
-    async def _for_device(self, sequence: str, batch: Batch) -> str:
-        """The sequence with the name that the device behind has itself."""
-        decoded = _decoded(sequence)
-        name, of_batch = decoded["device"]["name"], batch.device_type
-        if self._offered.get(name) is not batch.device:
-            expected = self._offered.names[0] if of_batch == EMULATED_QPU else of_batch
-            raise Refused(400, f"the sequence was made for the device {name}, not for {expected}")
-        decoded["device"]["name"] = (await batch.device.target()).json()["name"]
-        return json.dumps(decoded)
 
     async def _keep(
         self,
@@ -289,7 +258,7 @@ class PasqalCloudDialect(Dialect):
             shared = [spec for spec in specs if spec.sequence is None]
             added: Sequence[str] = ()
             if shared and batch.task is not None:
-                if _is_like_qpu(batch) and any(spec.runs is None for spec in shared):
+                if is_like_qpu(batch) and any(spec.runs is None for spec in shared):
                     raise Refused(400, "a QPU needs the number of runs")
                 added = await batch.device.batch_add(batch.task, [spec.payload() for spec in shared])
             await self._keep(batch, specs, iter(added), now)
@@ -442,29 +411,6 @@ class PasqalCloudDialect(Dialect):
         if job is None:
             raise Refused(404, f"there is no job {request.match_info['job']}")
         return job
-
-
-def _is_like_qpu(batch: Batch) -> bool:
-    return batch.device_type not in EMULATORS or batch.device_type == EMULATED_QPU
-
-
-def _device_of(sequences: Collection[str]) -> str:
-    """The device that the sequences were made for: the one to run a batch on that names none."""
-    names = {str(_decoded(sequence)["device"]["name"]) for sequence in sequences}
-    if len(names) != 1:
-        raise Refused(400, f"the sequences were made for several devices: {', '.join(sorted(names)) or 'none'}")
-    return names.pop()
-
-
-def _decoded(sequence: str) -> dict[str, Any]:
-    try:
-        decoded = json.loads(sequence)
-        named = isinstance(decoded["device"]["name"], str)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        named = False
-    if not named:
-        raise Refused(400, "sequence_builder is not a serialised Pulser sequence")
-    return dict(decoded)
 
 
 def _envelope(data: Any, **more: Any) -> dict[str, Any]:

@@ -118,6 +118,24 @@ def test_who_lacks_the_token_is_let_in_nowhere(site: Site) -> None:
     assert done.stdout == "401\n401\n", done.stderr
 
 
+REFUSED = """
+import os, urllib.error, urllib.request
+try:
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(os.environ["IAM_URL"], timeout=30)
+except OSError as error:
+    print("nobody answers")
+"""
+
+
+def test_a_package_that_is_missing_is_told_of_when_a_program_needs_it(site: Site) -> None:
+    (site.plug_ins / "aiohttp.py").write_text("raise ImportError('no aiohttp', name='aiohttp')\n")
+    done = site.qrmi("run", "--qpu=tiny", "--", PYTHON, "-c", REFUSED)
+    assert done.stdout == "nobody answers\n"
+    expected = "the API of ibm-quantum-compute-service, which needs a package that is missing (aiohttp): pip install"
+    assert expected in done.stderr
+    assert site.qrmi("run", "--qpu=tiny", "--", "true").stderr == ""
+
+
 def test_two_names_of_one_qpu_are_the_same_qpu(site: Site) -> None:
     block = {"name": "mine", "type": "pasqal-cloud", "device": "FRESNEL", "environment": {}}
     config = site.script(json.dumps({"resources": [block]}), "qrmi_config.json")

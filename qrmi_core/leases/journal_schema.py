@@ -43,8 +43,6 @@ _STEPS = (
         digest BLOB PRIMARY KEY, lease TEXT NOT NULL REFERENCES leases (id) ON DELETE CASCADE);
     CREATE INDEX of_lease ON tokens (lease);
     CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
-    """,
-    """
     ALTER TABLE leases ADD COLUMN told REAL;  -- the end of the lease that the accounting was told of
     UPDATE leases SET told = ended;
     CREATE INDEX untold ON leases (ended) WHERE ended IS NOT NULL AND told IS NOT ended;

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import json
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -34,6 +33,8 @@ __all__ = ["IBMComputeDoor", "QiskitRuntimeDoor"]
 
 MOST_TAGS = 8
 """Tags of one job; whoever needs them all gets none of the gateway's, by which a lost answer could be found again."""
+
+MOST_ADOPTED = 20
 
 PASSED = ("Accept", "IBM-API-Version", "IBM-API-Function-Id", "User-Agent", "X-Qx-Client-Application")
 """The headers of clients that mean something to IBM."""
@@ -130,7 +131,7 @@ class IBMComputeDoor(PassThrough, IBMShaped):
         self, visit: Visit, name: str, shown: str, request: web.Request, envelope: Envelope
     ) -> web.Response:
         device, tags = device_of(self.doors.resource(name)), envelope.value("tags") or []
-        tag = f"qrmi-{secrets.token_hex(8)}" if len(tags) < MOST_TAGS else None
+        tag = self.doors.tokens.tag(visit.lease.id) if len(tags) < MOST_TAGS else None
         sent_tags = json.dumps([*tags, tag] if tag else tags).encode()
         body = envelope.rebuilt({"backend": json.dumps(device).encode(), "tags": sent_tags})
         answer = await submitted(self.way(name), headers_of(request, b"{}"), body, tag)
@@ -165,6 +166,22 @@ class IBMComputeDoor(PassThrough, IBMShaped):
             await self._watch(name).refreshed(visit.lease, unfinished)
             tasks = await self.doors.books.readable(visit.lease, name)
         return [kept.shown(shown) for kept in map(Kept.of, tasks) if kept.document and not kept.deleted]
+
+    async def adopt(self, visit: Visit, name: str, tags: list[str]) -> None:
+        query = "&".join(f"tags={quote(tag, safe='')}" for tag in tags)
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        status, told = await self.way(name).json(
+            "GET", f"/jobs?{query}&limit={MOST_ADOPTED}&exclude_params=true", headers=headers
+        )
+        answer = Answer(status, CIMultiDict(), told).json()
+        jobs = answer.get("jobs") if status == 200 and isinstance(answer, dict) else None
+        for document in (each for each in jobs or () if isinstance(each, dict)):
+            own = [tag for tag in document.get("tags") or () if self.doors.tokens.is_tag_of(visit.lease.id, tag)]
+            if own and document.get("backend") == device_of(self.doors.resource(name)):
+                program = info_of(document).program
+                parent, detail = document.get("session_id"), Kept(own[0], document).text()
+                task = LeaseTask(name, document["id"], parent=parent, program=program, detail=detail)
+                await self.doors.books.add(visit.lease, task)
 
     async def job(self, visit: Visit, task: LeaseTask, shown: str, request: web.Request) -> web.StreamResponse:
         if request.query.get("exclude_params", "").lower() == "true" and task.ended is None:

@@ -230,10 +230,17 @@ class IBMRoutes:
         if "backend" in request.query:
             name = offer.find(request.query["backend"])
             backends = (offer.shown(name),)
+        page = listed(request, await self._documents(offer), backends)
+        if not page["count"] and (tags := request.query.getall("tags", [])):
+            await asyncio.gather(*(door.adopt(offer.visit, name, tags) for name, door in offer.doors.items()))
+            page = listed(request, await self._documents(offer), backends)
+        return web.json_response(page)
+
+    async def _documents(self, offer: Offer) -> list[dict[str, Any]]:
         found = await asyncio.gather(
             *(door.documents(offer.visit, name, offer.shown(name)) for name, door in offer.doors.items())
         )
-        return web.json_response(listed(request, (each for documents in found for each in documents), backends))
+        return [document for documents in found for document in documents]
 
     async def _job(self, offer: Offer, request: web.Request) -> web.StreamResponse:
         task = await self._own(offer, request, "task")

@@ -116,6 +116,12 @@ class IBMShaped(Door):
     async def documents(self, visit: Visit, name: str, shown: str) -> list[dict[str, Any]]:
         """The documents, without their inputs, of all jobs on a resource that the visitor may see."""
 
+    async def adopt(self, visit: Visit, name: str, tags: list[str]) -> None:
+        """Book what the visitor submitted and the gateway, which ended at that moment, did not note.
+
+        A driver that got no answer looks for its job by a tag of its own; it must not be told that there is none.
+        """
+
     @abstractmethod
     async def job(self, visit: Visit, task: LeaseTask, shown: str, request: web.Request) -> web.StreamResponse:
         """A job's document; ``exclude_params`` in the query leaves its input out."""

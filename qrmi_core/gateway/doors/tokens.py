@@ -25,6 +25,9 @@ SIGNING_KEY = "token signing key"
 LONGEST = 4096
 """Characters of a token that is looked at."""
 
+PROOF = 16
+"""Characters of a tag's proof: 96 bits."""
+
 _HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=").decode()
 
 
@@ -95,6 +98,18 @@ class JobTokens:
 
     def _signature(self, signed: str) -> str:
         return _encoded(hmac.new(self._signing, signed.encode(), hashlib.sha256).digest())
+
+    def tag(self, lease: str) -> str:
+        """A tag for one task at a vendor, which proves to this gateway for whose lease it was made."""
+        number = secrets.token_hex(8)
+        return f"qrmi-{number}-{self._signature(f'{lease} {number}')[:PROOF]}"
+
+    def is_tag_of(self, lease: str, tag: str) -> bool:
+        """Whether a tag was made for a lease."""
+        _, _, rest = tag.partition("qrmi-")
+        number, _, proof = rest.partition("-")
+        expected = self._signature(f"{lease} {number}")[:PROOF]
+        return hmac.compare_digest(proof.encode("utf-8", "surrogatepass"), expected.encode())
 
     def leases(self) -> list[str]:
         """The leases that have tokens."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from gateway_case import Case
 
 from qrmi_core.gateway.service import Gateway
@@ -31,6 +32,11 @@ NODE = "n1"
 PATIENCE = 60.0
 HOME = "127.0.0.1"
 JOB_IDS = itertools.count(100)
+SCONTROL = f"""#!/bin/sh
+case "$*" in "show nodes"*) echo "NodeName={NODE} Arch=x86_64 NodeAddr={HOME}";; *) exit 1;; esac
+"""
+"""In slurmctld's place: says where the nodes are and nothing of jobs, so that nothing is done about these."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -117,7 +123,13 @@ class Doored(Case):
         self.ca = str(ca) if ca is not None else None
         self.url = f"{'https' if 'tls' in settings else 'http'}://{host}:{self.jobs_port}"
         listen = {"admin": str(directory / "admin.sock"), "jobs": f"{host}:{self.jobs_port}"}
-        settings = {"listen": listen, "node_addresses": {NODE: [HOME]}, "log_level": "debug", **settings}
+        commands = directory / "bin"
+        commands.mkdir(exist_ok=True)
+        (commands / "scontrol").write_text(SCONTROL)
+        (commands / "scontrol").chmod(0o755)
+        (directory / "slurm.conf").touch()
+        self.path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+        settings = {"listen": listen, "slurm_conf": str(directory / "slurm.conf"), "log_level": "debug", **settings}
         if self.ca is not None:
             settings["ca"] = self.ca
         super().__init__(directory, socket, resources=list(resources), **settings)
@@ -173,5 +185,7 @@ def free_port(host: str = HOME) -> int:
 def doored(directory: Path, socket: str, resources: Sequence[Any], **settings: Any) -> Iterator[Doored]:
     """A running gateway in front of these resources of qrmi_config.json."""
     case = Doored(directory, socket, resources, **settings)
-    with case.running():
-        yield case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", case.path)
+        with case.running():
+            yield case

@@ -55,7 +55,7 @@ from qrmi_core.submission import Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
-__all__ = ["IBMQuantumSystem"]
+__all__ = ["BUSY_POLL", "PROGRAMS", "IBMQuantumSystem", "new_task_id"]
 
 PREFIX = "QRMI_IBM_QS"
 ENDPOINT = f"{PREFIX}_ENDPOINT"
@@ -245,7 +245,7 @@ class IBMQuantumSystem(VendorResource):
         def gone() -> bool:
             for task_id in left:
                 problems.pop(task_id, None)
-            done = _of_each(self._delete_record, left, problems)
+            done = _of_each(self.free_lane, left, problems)
             left[:] = [task_id for task_id in left if task_id not in done]
             return not left
 
@@ -263,13 +263,32 @@ class IBMQuantumSystem(VendorResource):
         if primitive.tags or primitive.private:
             text = f"{self.name} knows neither tags nor private tasks: what was set of them has no effect"
             warnings.warn(text, QRMIWarning, stacklevel=3)
-        task_id = new_id()
-        if self._acquisition is not None:
-            task_id = _mark(self._acquisition) + task_id[MARK:]
+        task_id = new_task_id(self._acquisition)
         try:
-            self._objects.put_input(task_id, primitive.parameters)
+            self.store_input(task_id, primitive.parameters)
+            self.submit_stored(task_id, primitive)
+        except SubmissionUncertain:
+            raise
+        except (QRMIError, KeyboardInterrupt):
+            _later.do(partial(self._remove_objects, task_id))
+            raise
+        self._unread[task_id] = None
+        return task_id
+
+    def store_input(self, task_id: str, parameters: bytes) -> None:
+        """Store a task's input, before it is submitted."""
+        self._objects.put_input(task_id, parameters)
+
+    def submit_stored(self, task_id: str, payload: QiskitPrimitive) -> None:
+        """Submit a task whose input is stored; of the payload only what stands beside its parameters counts.
+
+        Raises:
+            SubmissionUncertain: nobody knows whether it was taken.
+            QRMIError: it was not taken; where the device is busy, it was asked for ``busy_deadline`` seconds.
+        """
+        try:
             submit_once(
-                lambda: self._send(task_id, primitive),
+                lambda: self._send(task_id, payload),
                 lambda: self._look_up(task_id),
                 resource=self.name,
                 deadline=self.http.deadline,
@@ -279,11 +298,6 @@ class IBMQuantumSystem(VendorResource):
         except SubmissionUncertain as error:
             error.task_id = task_id
             raise
-        except (QRMIError, KeyboardInterrupt):
-            _later.do(partial(self._remove_objects, task_id))
-            raise
-        self._unread[task_id] = None
-        return task_id
 
     def _send(self, task_id: str, payload: QiskitPrimitive) -> str:
         """Send a job, again and again while the device is busy; its URLs are made anew each time."""
@@ -357,7 +371,7 @@ class IBMQuantumSystem(VendorResource):
             with contextlib.suppress(QRMIError):
                 status = self.task_info(task_id).status
                 if status is TaskStatus.COMPLETED:
-                    self._delete_record(task_id)
+                    self.free_lane(task_id)
                     self._unread.pop(task_id, None)
                 elif status.is_final:
                     self._clean_up(task_id)
@@ -424,7 +438,20 @@ class IBMQuantumSystem(VendorResource):
 
     def task_ids(self) -> list[str]:
         """The jobs of this account on this device that still have a record."""
-        return [info.id for info in reversed([self._info(document) for document in self._jobs()])]
+        return list(reversed(self.task_infos()))
+
+    def task_infos(self) -> dict[str, TaskInfo]:
+        """What the device tells of each task of this account that still has a record, in one request."""
+        return {info.id: info for info in (self._info(document) for document in self._jobs())}
+
+    def task_input(self, task_id: str) -> bytes | None:
+        """The input of a task, None where it was removed."""
+        return self._objects.input(task_id)
+
+    def task_remove(self, task_id: str) -> None:
+        """Remove the record and the objects of a task that has ended."""
+        self.free_lane(task_id)
+        self._remove_objects(task_id)
 
     def _jobs(self) -> list[Any]:
         """The documents of this account's jobs on this device, the oldest first."""
@@ -454,15 +481,15 @@ class IBMQuantumSystem(VendorResource):
     def _clean_up(self, task_id: str) -> None:
         """Remove what is left of a task whose result was read; how it ended and its log are remembered first."""
         self.task_info(task_id)
-        self._delete_record(task_id)
+        self.free_lane(task_id)
         self._unread.pop(task_id, None)
         log = self._objects.log(task_id)
         if log is not None or self._ended.text(LOGS, task_id) is None:
             self._ended.keep(LOGS, task_id, log or b"")
         self._objects.delete(task_id)
 
-    def _delete_record(self, task_id: str) -> bool:
-        """Delete a job's record; False while the job still runs."""
+    def free_lane(self, task_id: str) -> bool:
+        """Remove the record of a task that has ended, for it may occupy a lane; False while the task still runs."""
         try:
             self._api.change("DELETE", _path(task_id))
         except VendorError as error:
@@ -488,6 +515,12 @@ def _of_each(work: Callable[[str], bool], task_ids: list[str], problems: dict[st
 
 def _path(task_id: str, part: str = "") -> str:
     return f"/v1/jobs/{quote(task_id, safe='')}{part}"
+
+
+def new_task_id(acquisition_token: str | None) -> str:
+    """An id for a task, by which it is found again with the others of its acquisition."""
+    task_id = new_id()
+    return task_id if acquisition_token is None else _mark(acquisition_token) + task_id[MARK:]
 
 
 def _mark(acquisition_token: str) -> str:

@@ -32,6 +32,10 @@ class JobObjects:
         """Store the input before the job is sent."""
         self._bucket.put(_key(INPUT, task_id), data)
 
+    def input(self, task_id: str) -> bytes | None:
+        """The input, None where there is none."""
+        return self._bucket.get(_key(INPUT, task_id))
+
     def storage(self, task_id: str, timeout: int) -> dict[str, dict[str, str]]:
         """Where a job finds its input and puts the rest, with URLs that outlive its wait and ``timeout`` seconds."""
         life = min(timeout + MAY_WAIT, WEEK)

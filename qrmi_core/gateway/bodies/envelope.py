@@ -69,6 +69,12 @@ class Envelope:
             raise BadRequest(400, f"the value of {name} is longer than {SMALL // 1024} kB")
         return self._body.read(member.start, member.end)
 
+    async def whole(self, name: str) -> bytes | None:
+        """The value of a key as it was written, however long it is; None where there is no such key."""
+        if (span := self.span(name)) is None:
+            return None
+        return b"".join([piece async for piece in self._body.pieces(*span)])
+
     def value(self, name: str) -> Any:
         """The decoded value of a key; None where there is no such key.
 

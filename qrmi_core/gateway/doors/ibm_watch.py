@@ -56,13 +56,15 @@ class LookFailed(QRMIError):
 class JobWatch:
     """Looks at a device's jobs for all who ask, and keeps the books up to date."""
 
+    min_poll = IBMQuantumComputeService.min_poll
+
     def __init__(self, door: IBMComputeDoor, name: str) -> None:
         self._door = door
         self._name = name
         resource = door.doors.resource(name)
         self._device = device_of(resource)
         told = {key: value for key, value in resource.environment.items() if isinstance(value, str)}
-        gap = number(name, told, MIN_POLL, IBMQuantumComputeService.min_poll, at_least=0.0)
+        gap = number(name, told, MIN_POLL, self.min_poll, at_least=0.0)
         stopping = door.doors.stopping
         self._watch = Watch(self._look, gap=gap, is_final=_is_final, stopping=stopping)
         self._of: dict[str, LeaseRecord] = {}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a machine on premises tells of its tasks and of itself, in the form of IBM's cloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from qrmi_core.gateway.doors.ibm_documents import iso
+from qrmi_core.leases import LeaseTask
+from qrmi_core.resource import ResourceStatus, ResourceStatusCode
+from qrmi_core.tasks import TaskInfo, TaskStatus
+
+__all__ = ["backend_entry", "backend_status", "job_document", "job_metrics", "unsent", "was_sent"]
+
+WORDS = {
+    TaskStatus.QUEUED: "Queued",
+    TaskStatus.RUNNING: "Running",
+    TaskStatus.COMPLETED: "Completed",
+    TaskStatus.FAILED: "Failed",
+    TaskStatus.CANCELLED: "Cancelled",
+}
+TOO_LONG = "Cancelled - Ran too long"
+TOO_LONG_CODE = "1305"
+FAILED_CODE = 1517
+
+
+def job_document(before: Mapping[str, Any], info: TaskInfo) -> dict[str, Any]:
+    """A job's document with what is known of it by now."""
+    word = state_word = WORDS[info.status]
+    code: int | None = None
+    if info.status is TaskStatus.FAILED:
+        code = int(info.code) if info.code and info.code.isdecimal() else FAILED_CODE
+        if info.code == TOO_LONG_CODE:
+            word, state_word = TOO_LONG, WORDS[TaskStatus.CANCELLED]
+    told = {"status": state_word, "reason": info.reason, "reason_code": code, "reason_solution": info.solution}
+    seconds = info.qpu_seconds
+    return {
+        **before,
+        "status": word,
+        "state": {name: value for name, value in told.items() if value is not None},
+        "usage": {"seconds": seconds} if seconds is not None else before.get("usage"),
+    }
+
+
+def job_metrics(task: LeaseTask) -> dict[str, Any]:
+    """A job's times and usage."""
+    seconds = task.usage or 0.0
+    moments = {"created": task.submitted, "running": task.started, "finished": task.ended}
+    return {
+        "timestamps": {name: None if moment is None else iso(moment) for name, moment in moments.items()},
+        "bss": {"seconds": seconds},
+        "usage": {
+            "quantum_seconds": seconds,
+            "seconds": seconds,
+            "qpu_charge_time_seconds": seconds,
+            "status": "pending" if task.ended is None else "final",
+        },
+        "position_in_queue": None,
+        "estimated_start_time": None,
+        "estimated_completion_time": None,
+    }
+
+
+def backend_status(status: ResourceStatus) -> dict[str, Any]:
+    """A device's status."""
+    online = status.status is ResourceStatusCode.ONLINE
+    return {
+        "state": online,
+        "status": "active" if online else status.status.value,
+        "message": status.status_reason or "",
+        "length_queue": 0,
+        "backend_version": "1.0.0",
+    }
+
+
+def backend_entry(status: ResourceStatus, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A device's entry in the list; its name is for who lists it."""
+    return {
+        "status": {"name": status.status.value, "reason": status.status_reason or "available"},
+        "is_simulator": False,
+        "qubits": configuration.get("n_qubits"),
+        "queue_length": 0,
+        "processor_type": configuration.get("processor_type") or {},
+    }
+
+
+def unsent(document: Mapping[str, Any]) -> str:
+    """What the books keep of a job that is about to be sent; see :class:`~.ibm_documents.Kept` for what comes after."""
+    return json.dumps({"tag": None, "document": document, "sent": False})
+
+
+def was_sent(task: LeaseTask) -> bool:
+    """Whether the machine is known to have taken a task."""
+    return bool(json.loads(task.detail).get("sent", True)) if task.detail else True

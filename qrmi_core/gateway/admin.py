@@ -20,12 +20,13 @@ from qrmi_core.gateway.service import Gateway, GrantRefused
 from qrmi_core.leases import LeaseState, LeaseTask
 from qrmi_core.munge import MungeUnavailable
 from qrmi_core.names import did_you_mean
+from qrmi_core.vendor_environment import NO_PROXY, pasqal_variables
 
 __all__ = ["LARGEST_BODY", "admin_application"]
 
 LARGEST_BODY = 64 * 1024
 LARGEST_NUMBER = 2**53
-NO_PROXY = ("no_proxy", "NO_PROXY")
+READ_BY_HOOK = pasqal_variables("", "").keys()
 LONGEST_TEXT = 1000
 _LEASE = re.compile(r"[0-9a-f]{32}")
 _NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
@@ -109,6 +110,7 @@ class Admin:
             raise LeaseRefused(f"slurmctld knows no job {job_id}")
         self._must(node in job.nodes)
         record, variables = await self._gateway.grant(job, wait)
+        hook = self._gateway.settings.pasqal_hook if READ_BY_HOOK & variables.vendor.always.keys() else None
         return answer(
             {
                 "lease": record.id,
@@ -121,6 +123,7 @@ class Admin:
                     "default": variables.vendor.defaults,
                     "extend": dict.fromkeys(NO_PROXY, variables.no_proxy) if variables.no_proxy else {},
                 },
+                **({"pythonpath": hook} if hook else {}),
             }
         )
 

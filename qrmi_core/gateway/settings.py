@@ -95,7 +95,8 @@ class GatewaySettings(Strict):
     ``grant_wait`` is how long a grant may wait for a lane or a vendor, ``kill_grace`` how long after the end of a job
     its nodes get to report, ``hold_off`` how long after a refusal a job may start again at the earliest, and
     ``poll_slurm`` how often leases are compared with slurmctld. ``public_url`` is where jobs reach ``listen.jobs``,
-    ``ca`` the file on the nodes with the certificates to trust there, ``token_from`` from where a job's token is taken.
+    ``ca`` the file on the nodes with the certificates to trust there, ``pasqal_hook`` the directory on the nodes with
+    the import hook for programs of Pasqal's client, ``token_from`` from where a job's token is taken.
     """
 
     qrmi_config: _File
@@ -116,6 +117,7 @@ class GatewaySettings(Strict):
     kill_grace: _Seconds = 30.0
     hold_off: Annotated[float, Field(ge=1, le=3600, strict=False)] = 30.0
     poll_slurm: Annotated[float, Field(ge=0.1, le=600, strict=False)] = 3.0
+    pasqal_hook: _File | None = None
     token_from: Literal["nodes", "any"] = "nodes"  # noqa: S105  no token
     insecure: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"

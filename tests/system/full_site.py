@@ -164,8 +164,8 @@ class FullJobs(SiteJobs):
 
 
 @contextlib.contextmanager
-def full_site(**options: Any) -> Iterator[FullSite]:
-    """Start it all; the vendors' servers run in this process."""
+def full_site(*, access: Mapping[str, str] | None = None, **options: Any) -> Iterator[FullSite]:
+    """Start it all; the vendors' servers run in this process. ``access`` by QPU, where it is not the default."""
     make_users()
     directory = Path(tempfile.mkdtemp(prefix="qrmi-full-", dir="/tmp"))
     directory.chmod(0o755)
@@ -182,6 +182,7 @@ def full_site(**options: Any) -> Iterator[FullSite]:
             }
             remote = [
                 {"name": name, "type": vendor.emulator.type, "environment": dict(vendor.environment)}
+                | ({"access": access[name]} if access and name in access else {})
                 for name, vendor in vendors.items()
             ]
             running = enter(start_site([*SIMULATORS, *remote], directory=directory, **options))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -88,6 +89,19 @@ class SiteJobs(Jobs):
         return self.cluster.run(command, user=self.user, timeout=timeout, check=False, environment=environment)
 
 
+def doors_of(directory: Path) -> dict[str, Any]:
+    """The keys of gateway.json with which jobs reach it at a free port."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    return {
+        "listen": {"admin": str(directory / "run" / "gateway" / "admin.sock"), "jobs": f"127.0.0.1:{port}"},
+        # Each node has an address, and what runs there connects from another one.
+        "node_addresses": {name: ["127.0.0.1"] for name in ("n1", "n2")},
+        "pasqal_hook": str(ROOT / "qrmi_core" / "pasqal_hook"),
+    }
+
+
 @contextlib.contextmanager
 def start_site(
     resources: list[dict[str, Any]],
@@ -98,12 +112,15 @@ def start_site(
     environment: Mapping[str, str] | None = None,
     pools: list[dict[str, Any]] | None = None,
     directory: Path | None = None,
+    doors: bool = False,
     **cluster: Any,
 ) -> Iterator[QpuSite]:
-    """A site of its own, in a directory that every user can enter."""
+    """A site of its own, in a directory that every user can enter; with ``doors`` jobs reach its gateway."""
     directory = directory or Path(tempfile.mkdtemp(prefix="qrmi-site-", dir="/tmp"))
     directory.chmod(0o755)
     options = QUICK | cluster.pop("options", {})
+    if doors:
+        gateway = {**doors_of(directory), **(gateway or {})}
     site = Site(
         directory, resources, pools=pools or [], gateway={**GATEWAY, **(gateway or {})}, environment=environment,
         options=options, node_settings={**NODES, **(nodes or {})}, **cluster,

@@ -36,6 +36,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         "tls": {"cert": "/c.pem", "key": "/k.pem"}, "ca": "/ca.pem", "helper_socket": "/run/h.sock",
         "operators": ["alice"], "node_addresses": {"n1": ["10.0.0.1", "10.1.0.1"]}, "grant_wait": 5, "kill_grace": 2.5,
         "hold_off": 10, "poll_slurm": 1, "insecure": False, "log_level": "debug", "token_from": "any",
+        "pasqal_hook": "/usr/lib/qrmi/hook",
     }  # fmt: skip
     _, settings = load_gateway_settings(written(tmp_path, told))
     assert settings.node_addresses == {"n1": ("10.0.0.1", "10.1.0.1")}

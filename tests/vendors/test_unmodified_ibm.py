@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unmodified_cells import IBM
 from unmodified_run import PROGRAMS, environment, qrmi_run, told
 
 pytestmark = pytest.mark.timeout(300)
-
-MOSTLY = 0.8
-"""The share of right results that a noisy device gives at least."""
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +28,6 @@ def got(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
 
 
-def assert_right(counts: dict[str, int]) -> None:
-    assert counts["01"] > MOSTLY * 500, counts
-    assert sum(counts.values()) == 500
-
-
 def test_one_instance_lists_every_simulator_and_the_device_that_it_imitates(got: Any) -> None:
     assert got["backends"] == ["aer_fez", "aer_ideal", "ibm_fez"]
     assert got["instances"] == ["emulator"]
@@ -42,54 +35,13 @@ def test_one_instance_lists_every_simulator_and_the_device_that_it_imitates(got:
     assert got["device"] == ["ibm_fez", 156, True]
 
 
-def test_sampler(got: Any) -> None:
-    assert_right(got["sampler"])
-
-
-def test_estimator(got: Any) -> None:
-    assert got["estimator"] > MOSTLY
-
-
-def test_a_job_again(got: Any) -> None:
-    status, backend, counts = got["job"]
-    assert (status, backend) == ("DONE", "ibm_fez")
-    assert counts == got["sampler"]
-
-
-def test_jobs(got: Any) -> None:
-    assert got["jobs"] == [True, 2]
-
-
-def test_session(got: Any) -> None:
-    for counts in got["session"]:
-        assert_right(counts)
-    assert got["session status"] == "Closed"
-
-
-def test_batch(got: Any) -> None:
-    for counts in got["batch"]:
-        assert_right(counts)
-    assert got["batch mode"] == "batch"
-
-
-def test_executor(got: Any) -> None:
-    shape, (first, second) = got["executor"]
-    assert shape == [500, 2]
-    assert first > MOSTLY
-    assert second < 1 - MOSTLY
-
-
-def test_executor_sampler(got: Any) -> None:
-    assert_right(got["executor_sampler"])
+@pytest.mark.parametrize("feature", IBM)
+def test_it_got_what_it_must(got: Any, feature: str) -> None:
+    IBM[feature](got)
 
 
 def test_a_second_simulator_of_the_same_instance(got: Any) -> None:
     assert got["ideal"].keys() == {"00", "11"}
-
-
-def test_noise_learner_is_refused_with_the_reason(got: Any) -> None:
-    assert got["noise learner"].startswith("IBMRuntimeError")
-    assert "aer_fez runs the programs sampler, estimator, executor, not " in got["noise learner"]
 
 
 BACKEND = """

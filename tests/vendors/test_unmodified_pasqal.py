@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unmodified_cells import PASQAL
 from unmodified_run import PROGRAMS, environment, qrmi_run, told
 
 from qrmi_core.vendor_environment import HOOK
@@ -30,20 +31,9 @@ def test_the_engine_answers_to_its_name_and_to_those_of_its_device(got: Any) -> 
     assert got["own device"] == {"1": 10}
 
 
-def test_a_batch_of_several_parametrised_jobs(got: Any) -> None:
-    assert got["qpu"] == [{"0": 10}, {"1": 11}, {"1": 12}]
-    assert got["again"] == got["qpu"]
-
-
-def test_an_open_batch(got: Any) -> None:
-    assert got["open"] == [{"1": 10}, {"0": 10}]
-    assert got["open batch's end"] == "DONE"
-
-
-def test_an_emulator_with_observables(got: Any) -> None:
-    occupation, shots = got["emulator"]
-    assert occupation == pytest.approx(0.5, abs=0.01)
-    assert shots == 200
+@pytest.mark.parametrize("feature", PASQAL)
+def test_it_got_what_it_must(got: Any, feature: str) -> None:
+    PASQAL[feature](got)
 
 
 TWO_ARGUMENTS = """

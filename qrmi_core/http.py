@@ -25,10 +25,10 @@ from urllib.parse import quote, quote_plus, urlencode
 
 from qrmi_core import polling
 from qrmi_core.errors import AuthenticationFailed, ResultError, VendorError, VendorUnreachable
+from qrmi_core.exchanges import ExchangeFailed, without_query
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.submission import Undecided
 from qrmi_core.tokens import BearerToken
-from qrmi_core.transport import ExchangeFailed, Transport, without_query
 
 __all__ = ["HttpClient", "Response", "Told"]
 
@@ -122,6 +122,8 @@ class HttpClient:
             told: reads a vendor's error body.
             also_retried: statuses besides 429 that mean "not now, and nothing was done", such as 423.
         """
+        from qrmi_core.transport import Transport  # takes a tenth of a second, and only who asks a server needs it
+
         self.base = base.rstrip("/")
         self.settings = settings
         self._resource = resource

@@ -30,11 +30,12 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from qrmi_core.exchanges import ExchangeFailed, without_query
 from qrmi_core.http_settings import CA, CONNECT_TIMEOUT, DEADLINE, PROXY, READ_TIMEOUT, HttpSettings
 from qrmi_core.locks import ForkSafeLock
 from qrmi_core.sharing import shared
 
-__all__ = ["ExchangeFailed", "Transport", "without_query"]
+__all__ = ["ExchangeFailed", "Transport"]
 
 POOL = 32
 PIECE = 2**16
@@ -47,20 +48,6 @@ KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
-
-
-class ExchangeFailed(Exception):
-    """No whole answer came.
-
-    ``sent`` tells whether the server may have got the request, ``again`` whether sending it again may help soon, and
-    ``silent`` whether the server was still working when it was given up.
-    """
-
-    def __init__(self, text: str, *, sent: bool, again: bool, silent: bool = False) -> None:
-        super().__init__(text)
-        self.sent = sent
-        self.again = again
-        self.silent = silent
 
 
 class Connections:
@@ -306,13 +293,6 @@ def _unwritable(url: str) -> ExchangeFailed:
         sent=False,
         again=False,
     )
-
-
-def without_query(url: str) -> str:
-    """A URL for texts: its query and what stands before the host may be secret."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else f"{host}{parts.path}"
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -174,6 +174,8 @@ class Gateway:
         Raises:
             LeaseRefused: that takes long.
         """
+        if self._ready.is_set():
+            return
         try:
             await asyncio.wait_for(self._ready.wait(), START_SECONDS)
         except TimeoutError:

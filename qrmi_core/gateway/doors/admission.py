@@ -42,6 +42,7 @@ class Admission:
             NotAdmitted: nobody who can be believed.
             QRMIError: it cannot be told now.
         """
+        await self._gateway.until_ready()  # it knows no tokens before
         lease_id = self._tokens.lease_of(token) if token else None
         record = self._gateway.keeper.current(lease_id) if lease_id else None
         if record is None or record.state is not LeaseState.GRANTED or record.holder is None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from multidict import CIMultiDict
 
 from qrmi_core.config import ConfiguredResource
@@ -22,7 +22,7 @@ from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.ibm_documents import HIDDEN, Kept, brief, info_of, iso, noted, parts_of, rebuilt
 from qrmi_core.gateway.doors.ibm_routes import IBMRoutes
 from qrmi_core.gateway.doors.ibm_shaped import IBMShaped, device_of
-from qrmi_core.gateway.doors.ibm_submission import submitted
+from qrmi_core.gateway.doors.ibm_submission import submitted, whole
 from qrmi_core.gateway.doors.ibm_watch import JobWatch
 from qrmi_core.gateway.doors.pass_through import Answer, PassThrough
 from qrmi_core.gateway.doors.upstream import Bearer, Upstream, relay
@@ -104,10 +104,7 @@ class IBMComputeDoor(PassThrough, IBMShaped):
         device = device_of(self.doors.resource(name))
         body = json.dumps({**wanted, "backend": device, "backend_name": device}).encode()
         # A session whose answer was lost costs nothing, for no job runs in it, and ends by itself.
-        status, told = await self.way(name).json(
-            "POST", "/sessions", headers=headers_of(request, body), data=lambda: body, length=len(body), reads=True
-        )
-        answer = Answer(status, CIMultiDict({hdrs.CONTENT_TYPE: "application/json"}), told)
+        answer = await self._repeatable(name, "POST", "/sessions", request, body)
         document = answer.json()
         if answer.is_success and isinstance(document, dict) and isinstance(document.get("id"), str):
             await self.doors.books.add(visit.lease, LeaseTask(name, document["id"], kind="session"))
@@ -234,11 +231,14 @@ class IBMComputeDoor(PassThrough, IBMShaped):
     ) -> Answer:
         """The answer to a change that may be made twice, since it says what is to be."""
         body = json.dumps(document).encode() if document is not None else None
-        status, told = await self.way(task.resource).json(
-            method, path, headers=headers_of(request, body), data=(lambda: body) if body is not None else None,
-            length=len(body or b""), reads=True,
-        )  # fmt: skip
-        return Answer(status, CIMultiDict({hdrs.CONTENT_TYPE: "application/json"} if told else {}), told)
+        return await self._repeatable(task.resource, method, path, request, body)
+
+    async def _repeatable(self, name: str, method: str, path: str, request: web.Request, body: bytes | None) -> Answer:
+        data = None if body is None else lambda: body
+        async with self.way(name).send(
+            method, path, headers=headers_of(request, body), data=data, length=len(body or b""), reads=True
+        ) as response:
+            return await whole(response)
 
 
 class QiskitRuntimeDoor(IBMComputeDoor):

@@ -20,7 +20,7 @@ from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.gateway.doors.upstream import Upstream, VendorAway, relayed_headers
 from qrmi_core.submission import LIST_LAG
 
-__all__ = ["submitted"]
+__all__ = ["submitted", "whole"]
 
 PATIENCE = 30.0
 """Seconds for which a job of which nothing has arrived is sent again."""
@@ -45,7 +45,7 @@ async def submitted(way: Upstream, headers: Mapping[str, str], body: Rebuilt, ta
         away: VendorAway | None = None
         try:
             async with way.send("POST", "/jobs", headers=headers, data=body.data, length=body.length) as response:
-                answer = await _whole(response)
+                answer = await whole(response)
             if answer.status < 500:
                 return answer
             found = await _looked_up(way, headers, tag)
@@ -65,11 +65,16 @@ async def submitted(way: Upstream, headers: Mapping[str, str], body: Rebuilt, ta
         await polling.pause_async(gap)
 
 
-async def _whole(response: aiohttp.ClientResponse) -> Answer:
+async def whole(response: aiohttp.ClientResponse) -> Answer:
+    """All of an answer.
+
+    Raises:
+        VendorAway: it was cut off.
+    """
     try:
         return Answer(response.status, relayed_headers(response), await response.read())
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise VendorAway("the answer to a new job was cut off", arrived=True) from error
+        raise VendorAway("the vendor's answer was cut off", arrived=True) from error
 
 
 async def _looked_up(

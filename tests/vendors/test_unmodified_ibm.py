@@ -44,30 +44,22 @@ def test_a_second_simulator_of_the_same_instance(got: Any) -> None:
     assert got["ideal"].keys() == {"00", "11"}
 
 
-BACKEND = """
+BACKENDS = """
 from qiskit_ibm_runtime import QiskitRuntimeService
 print([each.name for each in QiskitRuntimeService().backends()])
 """
 
 
-def test_a_device_that_two_simulators_imitate_is_nobodys(tmp_path: Path) -> None:
-    entries = [
-        {"name": name, "type": "aer-simulator", "environment": {"QRMI_AER_SNAPSHOT": "manila"}} for name in ("a", "b")
-    ]
-    (tmp_path / "qrmi_config.json").write_text(json.dumps({"resources": entries}))
-    own = environment(tmp_path, QRMI_CONFIG=str(tmp_path / "qrmi_config.json"))
-    done = qrmi_run("--qpu=a,b", "--", sys.executable, "-c", BACKEND, environment=own)
-    assert done.stdout == "['a', 'b']\n", done.stderr
-
-
 def test_in_an_allocation_that_has_simulators_already(tmp_path: Path) -> None:
-    """As in a job of Slurm, where the engine is of the allocation and `qrmi run` acquires nothing."""
+    """As in a job of Slurm, where `qrmi run` acquires nothing; a device that two of them imitate is nobody's."""
     own = environment(
         tmp_path,
-        QRMI_JOB_QPU_RESOURCES="practice",
-        QRMI_JOB_QPU_TYPES="aer-simulator",
-        practice_QRMI_AER_SNAPSHOT="manila",
+        QRMI_JOB_QPU_RESOURCES="left,right,other",
+        QRMI_JOB_QPU_TYPES="aer-simulator,aer-simulator,aer-simulator",
+        left_QRMI_AER_SNAPSHOT="manila",
+        right_QRMI_AER_SNAPSHOT="manila",
+        other_QRMI_AER_SNAPSHOT="vigo",
         SLURM_JOB_ID="42",
     )
-    done = qrmi_run("--", sys.executable, "-c", BACKEND, environment=own)
-    assert done.stdout == "['practice', 'ibmq_manila']\n", done.stderr
+    done = qrmi_run("--", sys.executable, "-c", BACKENDS, environment=own)
+    assert done.stdout == "['left', 'right', 'other', 'ibmq_vigo']\n", done.stderr

@@ -36,31 +36,6 @@ def test_it_got_what_it_must(got: Any, feature: str) -> None:
     PASQAL[feature](got)
 
 
-TWO_ARGUMENTS = """
-import os
-from pasqal_cloud import Endpoints, PasqalCloudConnection
-from pasqal_cloud.authentication import TokenProvider
-
-class JobToken(TokenProvider):
-    def get_token(self):
-        return os.environ["QRMI_PASQAL_TOKEN"]
-
-url = os.environ["QRMI_PASQAL_URL"]
-connection = PasqalCloudConnection(
-    project_id="my-project",
-    endpoints=Endpoints(core=f"{url}/core-fast", account=f"{url}/account"),
-    token_provider=JobToken(),
-)
-print(sorted(connection.fetch_available_devices()))
-"""
-
-
-def test_two_arguments_in_place_of_the_hook(tmp_path: Path) -> None:
-    own = environment(tmp_path)
-    done = qrmi_run("--qpu=pulser_analog", "--", sys.executable, "-c", TWO_ARGUMENTS, environment=own)
-    assert done.stdout == "['AnalogDevice', 'FRESNEL', 'pulser_analog']\n", done.stderr
-
-
 def python(program: str, *paths: Path, **variables: str) -> str:
     """A Python with the hook in front of other paths, and a warning that is an error."""
     done = subprocess.run(

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from pathlib import Path
 
 import pytest
-from cli_site import QRMI, Site
+from cli_site import QRMI, SECONDS, Site
 
 from qrmi_core.vendor_environment import (
     HOOK,
@@ -134,6 +136,31 @@ def test_a_package_that_is_missing_is_told_of_when_a_program_needs_it(site: Site
     expected = "the API of ibm-quantum-compute-service, which needs a package that is missing (aiohttp): pip install"
     assert expected in done.stderr
     assert site.qrmi("run", "--qpu=tiny", "--", "true").stderr == ""
+
+
+WAIT = """
+import json, os, pathlib, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+opener.addheaders = [("Authorization", "Bearer " + os.environ["QRMI_PASQAL_TOKEN"])]
+batches = os.environ["QRMI_PASQAL_URL"] + "/core-fast/api/v1/batches"
+sequence = json.dumps({"sleep": 300, "device": {"name": "any"}})
+batch = {"sequence_builder": sequence, "jobs": [{"runs": 1}], "device_type": "EMU_FREE", "project_id": "mine"}
+told = json.load(opener.open(batches, json.dumps(batch).encode()))
+pathlib.Path("waiting").write_text(told["data"]["status"] + "\\n")
+while True:
+    opener.open(batches + "/" + told["data"]["id"] + "/status").read()
+"""
+
+
+@pytest.mark.parametrize("job", [{}, {"QRMI_JOB_QPU_RESOURCES": "tiny", "QRMI_JOB_QPU_TYPES": "tiny-simulator"}])
+def test_who_is_told_to_end_waits_for_no_task(site: Site, job: dict[str, str]) -> None:
+    site.environment.update(job)
+    process = site.start("run", "--qpu=tiny", "--grace=1", "--", PYTHON, "-c", WAIT)
+    site.wait_for_file("waiting")
+    process.terminate()
+    assert process.wait(SECONDS) == 128 + signal.SIGTERM
+    (state,) = (Path(site.environment["XDG_STATE_HOME"]) / "qrmi/tasks/tiny").glob("*/jobs/*.state")
+    assert json.loads(state.read_text())["status"] == "cancelled"
 
 
 def test_two_names_of_one_qpu_are_the_same_qpu(site: Site) -> None:

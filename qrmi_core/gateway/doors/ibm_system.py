@@ -233,7 +233,7 @@ class IBMSystemDoor(IBMShaped):
         tasks = await books.readable(visit.lease, name)
         if unfinished := [task for task in tasks if task.ended is None]:
             await machine.watch.refreshed(visit.lease, unfinished)
-            tasks = await books.readable(visit.lease, name)
+            tasks = [await machine.watch.now(visit.lease, task) if task.ended is None else task for task in tasks]
         known = (Kept.of(task) for task in tasks if was_sent(task) or task.task_id in machine.sending)
         return [kept.shown(shown) for kept in known if kept.document and not kept.deleted]
 
@@ -243,13 +243,9 @@ class IBMSystemDoor(IBMShaped):
         Raises:
             Refusal: 404, there is none any more, or never was one.
         """
-        machine, books = self._machine(task.resource), self.doors.books
+        machine = self._machine(task.resource)
         if task.ended is None:
-            if hold:
-                await machine.watch.seen(visit.lease, task)
-            else:
-                await machine.watch.refreshed(visit.lease, [task])
-            task = await books.find(visit.lease, task.resource, task.task_id) or task
+            task = await machine.watch.now(visit.lease, task, hold=hold)
         if not was_sent(task) and task.task_id not in machine.sending and await machine.info(task) is None:
             self._forgotten(visit.lease, task)
             raise _no_job(task)

@@ -19,10 +19,10 @@ from qrmi_core import polling
 from qrmi_core.drivers.ibm_system import BUSY_POLL, IBMQuantumSystem
 from qrmi_core.errors import QRMIError, TaskNotFound, VendorError
 from qrmi_core.gateway.doors.door import Refusal
-from qrmi_core.gateway.doors.ibm_documents import Kept
+from qrmi_core.gateway.doors.ibm_documents import Kept, noted
 from qrmi_core.gateway.doors.ibm_system_documents import job_document, was_sent
 from qrmi_core.gateway.doors.ibm_watch import JobWatch, Seen
-from qrmi_core.leases import LeaseTask
+from qrmi_core.leases import LeaseRecord, LeaseTask
 from qrmi_core.payloads import QiskitPrimitive
 from qrmi_core.resource import JobContext
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -124,6 +124,23 @@ class _MachineWatch(JobWatch):
         self._machine = machine
         self._ended: set[str] = set()
         self._freeing: set[asyncio.Task[None]] = set()
+
+    async def now(self, lease: LeaseRecord, task: LeaseTask, *, hold: bool = False) -> LeaseTask:
+        """A task as it is by now, where the machine tells; with ``hold`` whoever knows that already waits for more.
+
+        The books are behind with tasks of earlier leases: those are written, and read again, in the journal.
+        """
+        seen: Seen | None = None
+        if hold:
+            seen = await self.seen(lease, task)
+        else:
+            self._add(lease, task)
+            with contextlib.suppress(QRMIError):
+                seen = await self._watch.told(task.task_id)
+        known = await self._machine.doors.books.find(lease, self._name, task.task_id) or task
+        if seen is None or known.ended is not None:
+            return known
+        return noted(known, {**seen.document, "tags": Kept.of(known).document.get("tags")})
 
     async def look_for_ended(self) -> None:
         """See what has ended, so that its lane is free."""

@@ -50,7 +50,8 @@ class Cluster:
         nodes: how many compute nodes there are, n1 and so on, each with an address of its own (127.0.0.2, ...).
         cpus: how many CPUs each of them claims.
         qpus: lanes of each QPU, for the licences and for job_submit.lua; :meth:`set_qpus` changes them.
-        port_base: the first of its ports; by default free ones are looked for.
+        port_base: the first of its ports; by default free ones are looked for. One more than it needs itself is left
+            free for a service (``spare_port``).
         options: lines of slurm.conf, by their keys, that replace the cluster's own or add to them.
         prolog: whether prolog, epilog and EpilogSlurmctld are those of this package; without them nothing asks a
             gateway, and whoever wants a job to have a QPU writes its state file.
@@ -77,7 +78,8 @@ class Cluster:
         self.reasons: dict[str, str] = {}
         self.options = dict(options or {})
         self.services = list(services)
-        port = port_base or known_port(self.places) or _free_ports(nodes + 1)
+        port = port_base or known_port(self.places) or _free_ports(nodes + 2)
+        self.spare_port = port + nodes + 1
         self.nodes = tuple(
             Node(number, port + number, self.places.directory / "node" / f"n{number}") for number in range(1, nodes + 1)
         )

@@ -18,6 +18,7 @@ from typing import Any, Self
 from qrmi_core import polling
 from qrmi_core.errors import QRMIError
 from qrmi_core.slurm.cluster import Cluster
+from qrmi_core.slurm.cluster_files import HEAD_ADDRESS
 from qrmi_core.slurm.daemons import DaemonFailed, Service
 
 __all__ = ["COMMAND", "GATEWAY_USER", "Site", "make_gateway_user", "python_for_everybody"]
@@ -66,6 +67,7 @@ class Site:
         pools: its pools.
         gateway: keys of gateway.json that differ from the defaults.
         environment: more variables for the gateway's process.
+        doors: jobs reach the gateway, so that they need no vendor's credential.
         cluster: arguments of :class:`Cluster` that differ from its defaults.
     """
 
@@ -77,12 +79,14 @@ class Site:
         pools: Sequence[Mapping[str, Any]] = (),
         gateway: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        doors: bool = False,
         **cluster: Any,
     ) -> None:
         lanes = {each["name"]: each.get("lanes", 1) for each in resources}
         lanes |= {pool["name"]: sum(lanes[name] for name in pool["members"]) for pool in pools}
         self.cluster = Cluster(directory, qpus=lanes, **cluster)
         self._document = {"resources": list(resources), **({"pools": list(pools)} if pools else {})}
+        self._doors = doors
         self._more = dict(gateway or {})
         self._by_root = os.geteuid() == 0
         self.python, self.python_path = python_for_everybody()
@@ -171,6 +175,14 @@ class Site:
         site = {"QRMI_CLIENT_CONFIG": str(self.client_config), **self.python_path}
         return self.cluster.environment(**site, **more)
 
+    def _door_settings(self) -> dict[str, Any]:
+        jobs = f"{HEAD_ADDRESS}:{self.cluster.spare_port}"
+        return {
+            "listen": {"admin": str(self.socket), "jobs": jobs},
+            # Each node has an address of its own, and what runs there connects from the host's.
+            "node_addresses": {node.name: [HEAD_ADDRESS] for node in self.cluster.nodes},
+        }
+
     def _write(self) -> None:
         places = self.cluster.places
         self.state_dir.mkdir(exist_ok=True)
@@ -185,6 +197,7 @@ class Site:
             "munge_socket": str(places.socket("head")),
             "listen": {"admin": str(self.socket)},
             **({"helper_socket": str(self.helper_socket)} if self._by_root else {}),
+            **(self._door_settings() if self._doors else {}),
             **self._more,
         }
         listed = [

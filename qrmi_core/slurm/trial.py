@@ -54,7 +54,7 @@ class TrialSite:
         return self._vendors / f"{name}.json"
 
     def _site(self, resources: list[dict[str, Any]]) -> Site:
-        site = Site(self.directory, resources)
+        site = Site(self.directory, resources, doors=True)
         site.cluster.services.extend(self._servers.values())
         return site
 

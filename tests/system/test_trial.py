@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import pytest
 from cluster import why_not
 from qpu_site import ROOT
 
+from qrmi_core.config import load
+from qrmi_core.discovery import driver
 from qrmi_core.slurm.trial import EMULATED, SIMULATED, TrialSite
 
 BELL = ROOT / "examples" / "qiskit_bell.py"
@@ -52,11 +53,14 @@ def test_a_site_for_trying_out_lives_until_it_is_stopped(directory: Path) -> Non
         ["srun", "--qpu=ibm_fez", site.python, "-P", str(BELL)], timeout=100, environment=site.environment()
     )
     assert "on ibm_fez, 156 qubits" in said.stdout
-    configured = {each["name"]: each for each in json.loads(site.qrmi_config.read_text())["resources"]}
     in_job = site.cluster.run(["srun", "--qpu=ibm_fez,fresnel", "env"], timeout=60, environment=site.environment())
-    assert "/r/ibm_fez" in in_job.stdout
-    for name, key in (("ibm_fez", "QRMI_IBM_QCS_IAM_APIKEY"), ("fresnel", "QRMI_PASQAL_CLOUD_AUTH_TOKEN")):
-        assert configured[name]["environment"][key] not in in_job.stdout
+    for each in load(site.qrmi_config):
+        if each.name in {"ibm_fez", "fresnel"}:
+            assert f"/r/{each.name}" in in_job.stdout
+            secrets = [variable.name for variable in driver(each.type).variables if variable.secret]
+            planted = [each.values()[name] for name in secrets if each.values().get(name)]
+            assert planted
+            assert not [secret for secret in planted if secret in in_job.stdout]
     told = site.client_config.read_text()
     assert all(name in told for name in (*EMULATED, *SIMULATED))
     in_new_process(directory, "stop")

@@ -34,7 +34,7 @@ VERSION = "1.0.0"
 LONGEST_HOLD = 1.0
 """Seconds; a program that looks at its job's status itself must not wait long."""
 AGAIN = 2.0
-"""Seconds within which who asks for the same job again, and for no other between, is waiting for it."""
+"""Seconds within which who asks for the same job again is waiting for it."""
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -52,7 +52,8 @@ class ComputeService(Dialect):
         self._sessions: dict[str, Session] = {}
         self._backend = device.resource.name
         self._offered = Offered({self._backend: device})
-        self._told: tuple[str, TaskStatus, float] | None = None
+        self._last: tuple[str, float] | None = None
+        """The job that was submitted or asked for last, and when."""
 
     def offer(self, offered: Offered) -> None:
         self._offered = offered
@@ -208,6 +209,7 @@ class ComputeService(Dialect):
         listed, tags = self.listed_from(), list(body.get("tags", []))
         job = Job(task_id, device, body, listed, tags, session.id if session else None, created=created)
         self._jobs[job.id] = job
+        self._last = (job.id, time.monotonic())
         if session is not None:
             session.look(pending=1)
         answer = {"id": job.id, "backend": body["backend"], "private": bool(body.get("private"))}
@@ -235,7 +237,7 @@ class ComputeService(Dialect):
         job = self._job(request)
         brief = query.get("exclude_params", "").lower() == "true"
         info = await self._info(job)
-        if self.options.hold and not info.status.is_final and self._is_waited_for(job, info):
+        if self.options.hold and not info.status.is_final and self._is_waited_for(job):
             await job.device.wait(job.task_id, min(self.options.hold, LONGEST_HOLD))
             info = await self._info(job)
         return web.json_response(job.document(info, brief=brief))
@@ -280,10 +282,10 @@ class ComputeService(Dialect):
         job.tags = checked_tags(body["tags"])
         return web.Response(status=204)
 
-    def _is_waited_for(self, job: Job, info: TaskInfo) -> bool:
-        """Whether nothing else was asked since this state of the job was told; who looks at many is not held up."""
-        before, self._told = self._told, (job.id, info.status, time.monotonic())
-        return before is not None and before[:2] == self._told[:2] and self._told[2] - before[2] < AGAIN
+    def _is_waited_for(self, job: Job) -> bool:
+        """Whether no other was submitted or asked for in between; who looks at many is not held up."""
+        before, self._last = self._last, (job.id, time.monotonic())
+        return before is not None and before[0] == job.id and self._last[1] - before[1] < AGAIN
 
     def _device(self, name: object) -> Device:
         device = self._offered.get(name)

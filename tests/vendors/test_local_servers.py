@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several simulators behind one server: each under its names, and none under a name that several could have."""
+"""What servers of vendors' APIs do for `qrmi run`: several simulators behind one, and answers held for who waits."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
+from ibm_compute_case import sampler_payload
+from pasqal_cloud_case import rabi
+from vendor_site import site as case_site
 
 from qrmi_core import JobContext, UnsupportedFunction
 from qrmi_core.discovery import driver
@@ -34,15 +38,22 @@ def engine(kind: str, name: str, **values: str) -> EngineResource:
     return found
 
 
+@contextlib.contextmanager
+def signed_in(url: str) -> Iterator[requests.Session]:
+    """A client of IBM's cloud with a token."""
+    with requests.Session() as session:
+        session.trust_env = False
+        form = {"grant_type": GRANT, "apikey": "secret"}
+        token = session.post(f"{url}/identity/token", data=form, timeout=30).json()["access_token"]
+        session.headers.update({"Authorization": f"Bearer {token}", "Service-CRN": CRN, "X-Url": url})
+        yield session
+
+
 @pytest.fixture(scope="module")
 def ibm() -> Iterator[requests.Session]:
     engines = [engine("aer-simulator", name, QRMI_AER_SNAPSHOT="manila") for name in ("left", "right")]
     engines.append(engine("aer-simulator", "third", QRMI_AER_SNAPSHOT="vigo"))
-    with emulator("ibm-quantum-compute-service", engines) as server, requests.Session() as session:
-        session.trust_env = False
-        form = {"grant_type": GRANT, "apikey": "secret"}
-        token = session.post(f"{server.url}/identity/token", data=form, timeout=30).json()["access_token"]
-        session.headers.update({"Authorization": f"Bearer {token}", "Service-CRN": CRN, "X-Url": server.url})
+    with emulator("ibm-quantum-compute-service", engines) as server, signed_in(server.url) as session:
         yield session
 
 
@@ -110,6 +121,41 @@ def test_two_qpus_of_pasqal() -> None:
             session, "POST", "/core-fast/api/v1/batches", sequence_builder=sequence, device_type="right", **body
         )
         assert status == 400
+
+
+def test_who_waits_for_a_job_of_ibms_is_answered_at_its_end_or_after_a_second() -> None:
+    with (
+        case_site(
+            "ibm-quantum-compute-service",
+            engine="aer_ideal",
+            options=DialectOptions(key="secret", hold=20.0),
+            service_time=lambda: 3.0,
+        ) as running,
+        signed_in(running.emulator.url) as session,
+    ):
+        payload = sampler_payload(5)
+        job = {"program_id": "sampler", "backend": "aer_ideal", "params": json.loads(payload.parameters)}
+        first, second = (call(session, "POST", "/api/v1/jobs", **job)[1]["id"] for _ in range(2))
+        states = [call(session, "GET", f"/api/v1/jobs/{each}")[1]["status"] for each in (first, second) * 3]
+        assert set(states) <= {"Queued", "Running"}
+        asked = 1
+        while call(session, "GET", f"/api/v1/jobs/{second}")[1]["status"] != "Completed":
+            asked += 1
+        assert asked < 20
+
+
+def test_who_waits_for_a_batch_of_pasqals_is_answered_at_its_end() -> None:
+    with (
+        case_site("pasqal-cloud", options=DialectOptions(key="secret", hold=20.0)) as running,
+        requests.Session() as session,
+    ):
+        session.trust_env = False
+        session.headers.update({"Authorization": "Bearer secret", "X-Url": running.emulator.url})
+        body = {"jobs": [{"runs": 5}], "project_id": running.environment["QRMI_PASQAL_CLOUD_PROJECT_ID"]}
+        sequence = rabi(0.0).to_abstract_repr()
+        _, made = call(session, "POST", "/core-fast/api/v1/batches", sequence_builder=sequence, **body)
+        _, told = call(session, "GET", f"/core-fast/api/v1/batches/{made['data']['id']}/status")
+        assert told["data"]["status"] == "DONE"
 
 
 def test_other_apis_have_one_device() -> None:

@@ -39,7 +39,7 @@ from qrmi_core.submission import Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
-__all__ = ["CALIBRATION_SET", "ENDPOINT", "TOKEN", "IQMServerDriver", "possible_aliases"]
+__all__ = ["CALIBRATION_SET", "ENDPOINT", "TIMED_OUT", "TOKEN", "IQMServerDriver", "possible_aliases"]
 
 ENDPOINT = "QRMI_IQM_ISA_ENDPOINT"
 TOKEN = "QRMI_IQM_ISA_TOKEN"  # noqa: S105  the variable's name

@@ -58,6 +58,8 @@ class IBMSystemDoor(IBMShaped):
     def __init__(self, doors: Doors) -> None:
         super().__init__(doors)
         self._machines: dict[str, Machine] = {}
+        self.sending: set[str] = set()
+        """The tasks that are noted and on their way to a machine."""
 
     def _machine(self, name: str) -> Machine:
         machine = self._machines.get(name)
@@ -208,7 +210,7 @@ class IBMSystemDoor(IBMShaped):
         machine = self._machine(task.resource)
         await self.doors.books.add(visit.lease, task)
         try:
-            await machine.send(task.task_id, payload)
+            await machine.send(visit.lease, task.task_id, payload)
         except SubmissionUncertain as error:
             text = f"{error}. Look at service.jobs() before sending it again"
             raise Refusal(UNKNOWN, text, code=error.code) from error
@@ -217,6 +219,9 @@ class IBMSystemDoor(IBMShaped):
             with contextlib.suppress(QRMIError):
                 await machine.do(machine.driver.task_remove, task.task_id)
             raise
+        if not machine.is_granted(visit.lease):  # whoever gave it back did not find the task yet
+            keeper = self.doors.gateway.keeper
+            await self.doors.gateway.within("journal", keeper.add_task, visit.lease.id, task)
         known = await self.doors.books.find(visit.lease, task.resource, task.task_id) or task
         if not was_sent(known):  # otherwise more is known of it by now
             known = replace(task, detail=Kept(None, first).text())

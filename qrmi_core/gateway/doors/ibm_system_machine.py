@@ -22,7 +22,7 @@ from qrmi_core.gateway.doors.door import Refusal
 from qrmi_core.gateway.doors.ibm_documents import Kept, noted
 from qrmi_core.gateway.doors.ibm_system_documents import job_document, was_sent
 from qrmi_core.gateway.doors.ibm_watch import JobWatch, Seen
-from qrmi_core.leases import LeaseRecord, LeaseTask
+from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
 from qrmi_core.payloads import QiskitPrimitive
 from qrmi_core.resource import JobContext
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -53,7 +53,7 @@ class Machine:
         self.driver = made
         self.keeps_records, self.patience = made.keep, made.busy_deadline
         made.keep, made.busy_deadline = True, 0.0  # what is removed when, and how long is waited, is for the door
-        self.sending: set[str] = set()
+        self.sending = door.sending
         self.watch = _MachineWatch(door, name, self)
         self._target: tuple[float, dict[str, Any]] | None = None
 
@@ -73,21 +73,26 @@ class Machine:
             self._target = now, await self.do(lambda: self.driver.target().json())
         return self._target[1]
 
-    async def send(self, task_id: str, payload: QiskitPrimitive) -> None:
-        """Store a task's input and submit it once, as soon as the machine takes it.
+    async def send(self, lease: LeaseRecord, task_id: str, payload: QiskitPrimitive) -> None:
+        """Store a task's input and submit it once, as soon as the machine takes it; its lease's end ends the wait.
 
         Raises:
             SubmissionUncertain: nobody knows whether it was taken.
-            QRMIError: it was not, and nothing of it is left.
+            QRMIError: it was not.
         """
         self.sending.add(task_id)
         try:
             await self.do(self.driver.store_input, task_id, payload.parameters)
-            await self._submit(task_id, replace(payload, parameters=b""))
+            await self._submit(lease, task_id, replace(payload, parameters=b""))
         finally:
             self.sending.discard(task_id)
 
-    async def _submit(self, task_id: str, payload: QiskitPrimitive) -> None:
+    def is_granted(self, lease: LeaseRecord) -> bool:
+        """Whether a lease has not ended meanwhile."""
+        record = self.doors.gateway.keeper.current(lease.id)
+        return record is not None and record.state is LeaseState.GRANTED
+
+    async def _submit(self, lease: LeaseRecord, task_id: str, payload: QiskitPrimitive) -> None:
         give_up = time.monotonic() + self.patience
         for now, then in itertools.pairwise(polling.look_times(BUSY_POLL)):
             try:
@@ -99,7 +104,8 @@ class Machine:
                 cause = error.__cause__
                 told = cause.retry_after if isinstance(cause, VendorError) else None
                 pause = max(told or 0.0, then - now)
-                if time.monotonic() + pause > give_up or self.doors.stopping.is_set():
+                given_up = self.doors.stopping.is_set() or not self.is_granted(lease)
+                if given_up or time.monotonic() + pause > give_up:
                     what = "is reserved by others" if error.http_status == 423 else "has no free lane"
                     text = f"{self._name} {what}, also after waiting {self.patience:g} s: try again later"
                     raise Refusal(429, text, code=error.code) from error

@@ -6,6 +6,7 @@ IQM's client takes no path in a server's address, so it comes to the root; our d
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from qrmi_core.config import ConfiguredResource
-from qrmi_core.drivers.iqm import CALIBRATION_SET, ENDPOINT, TOKEN, IQMServerDriver
+from qrmi_core.drivers.iqm import CALIBRATION_SET, ENDPOINT, TIMED_OUT, TOKEN, IQMServerDriver
 from qrmi_core.drivers.vendor import DEVICE, MIN_POLL, seconds_since_epoch
 from qrmi_core.gateway.bodies import Spooled, top_level
 from qrmi_core.gateway.doors.door import AT_RESOURCE, Handler, Refusal, VendorVariables, Visit
@@ -191,7 +192,18 @@ class IQMDoor(PassThrough):
     async def _job(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         task, path = await self._own(visit, request)
         query = checked_query(request, ("wait_until_terminal", "timeout_seconds"))
-        answer = await self.answer(task.resource, request, path + query)
+        asking = asyncio.ensure_future(self.answer(task.resource, request, path + query))
+        stopping = asyncio.ensure_future(self.doors.stopping.wait())
+        try:
+            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if query and not asking.done():
+                answer = await self.answer(task.resource, request, path)
+                answer.headers[TIMED_OUT] = "true"
+            else:
+                answer = await asking
+        finally:
+            asking.cancel()
+            stopping.cancel()
         return self._seen(visit, task, answer)
 
     def _seen(self, visit: Visit, task: LeaseTask, answer: Answer) -> web.Response:

@@ -322,6 +322,35 @@ def test_a_machine_that_stays_busy_says_so(machine: SystemSite, daemons: Munged,
         running.release(job)
 
 
+def test_a_task_that_waits_for_a_lane_ends_with_its_job(
+    machine: SystemSite, gateway: Doored, clock: Clock, granted: Callable[..., Job]
+) -> None:
+    dialect(machine).reserved = True
+    job, runs, stored = granted(), machine.emulator.device.runs, machine.s3.stored()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(job.ask, "POST", f"{ROOTS[0]}/jobs", order())
+        assert polling.wait_until(lambda: machine.s3.stored() != stored, timeout=20)
+        gateway.release(job)
+        assert waiting.result(30)[0] == 429
+    assert machine.emulator.device.runs == runs
+    assert machine.s3.stored() == stored
+
+
+def test_a_task_that_arrives_after_its_jobs_end_is_cancelled(
+    machine: SystemSite, gateway: Doored, clock: Clock, granted: Callable[..., Job]
+) -> None:
+    clock.seconds = 600.0
+    job, stored = granted(), machine.s3.stored()
+    machine.s3.faults.next_faults.append(("PUT", "slow"))
+    machine.emulator.faults.next_faults += [("POST /v1/jobs", "late")]
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(job.ask, "POST", f"{ROOTS[0]}/jobs", order())
+        assert polling.wait_until(lambda: machine.s3.stored() != stored, timeout=20)
+        gateway.release(job)
+        waiting.result(30)
+    assert polling.wait_until(lambda: not dialect(machine).jobs, timeout=30)
+
+
 def test_after_the_job_nothing_is_answered_and_a_later_one_reads_its_results(
     machine: SystemSite, daemons: Munged, tmp_path: Path, clock: Clock
 ) -> None:
@@ -330,8 +359,9 @@ def test_after_the_job_nothing_is_answered_and_a_later_one_reads_its_results(
         job, going_on = (first.granted("onsite", uid=uid, account="physics") for uid in (1004, 1005))
         done = ours(job).submit(replace(sampler_payload(11), tags=("kept",)))
         done.result(timeout=60)
-        clock.seconds = 2.0
+        clock.seconds, runs = 2.0, machine.emulator.device.runs
         running = ours(going_on).submit(sampler_payload(12))
+        assert polling.wait_until(lambda: machine.emulator.device.runs > runs, timeout=20)
         session = going_on.ask("POST", f"{ROOTS[0]}/sessions", {"mode": "batch", "backend": "onsite"})[1]["id"]
         clock.seconds = 600.0
         left = ours(job).submit(sampler_payload(13))

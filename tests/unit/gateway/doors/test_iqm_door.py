@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from munge_daemon import Munged
 from vendor_environment import python_with
 from vendor_site import Clock, Site
 
-from qrmi_core import JobContext, QuantumResource, TaskStatus
+from qrmi_core import JobContext, QuantumResource, TaskStatus, polling
 from qrmi_core.drivers.iqm import IQMServerDriver
 from qrmi_core.errors import SubmissionUncertain, TaskNotFound, VendorError
 
@@ -197,6 +198,22 @@ def test_nothing_is_answered_without_a_good_token_or_after_the_job(gateway: Door
         for method, path in routes:
             status, told = job.ask(method, root + path.format(id=task))
             assert (status, told["error_code"]) == (401, "unauthorized")
+
+
+def test_who_is_held_is_answered_when_the_gateway_ends(
+    vendor: Site, daemons: Munged, tmp_path: Path, clock: Clock
+) -> None:
+    clock.seconds = 600.0
+    with ThreadPoolExecutor(1) as threads:
+        with doored(tmp_path, daemons.socket, resources(vendor)) as ending:
+            job = ending.granted("garnet")
+            path = f"/api/v1/jobs/{ours(job).submit(numbered(1)).id}?wait_until_terminal=true&timeout_seconds=30"
+            seen = vendor.emulator.counters.requests["GET /api/v1/jobs/{id}"]
+            held = threads.submit(job.asked, "GET", path)
+            counted = vendor.emulator.counters.requests
+            assert polling.wait_until(lambda: counted["GET /api/v1/jobs/{id}"] > seen, timeout=20)
+        status, headers, told = held.result(1)
+    assert (status, headers["iqm-long-poll-timed-out"], told["status"]) == (200, "true", "processing")
 
 
 def test_results_are_there_for_a_later_job_and_another_gateway(

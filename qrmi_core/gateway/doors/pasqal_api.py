@@ -210,9 +210,14 @@ class PasqalApi(Door):
             raise Refusal(404, "there is no such result")
         job_id, _, lease_id = rest.partition(" ")
         token = self.doors.tokens.web_token(lease_id, seconds=TOKEN_SECONDS)
-        return await self.result(await self._visit(token, request), job_id, request)
+        return await self.result(await self.visit(token, request), job_id, request)
 
-    async def _visit(self, token: str | None, request: web.Request) -> Visit:
+    async def visit(self, token: str | None, request: web.Request) -> Visit:
+        """Whoever holds a token, at the resource whose path it is.
+
+        Raises:
+            NotAdmitted: nobody who can be believed, or it has no such resource.
+        """
         lease: LeaseRecord = await self.doors.admission.lease(token, request.remote)
         resources, name = self.doors.behind(self, lease), request.match_info["resource"]
         if name not in resources:
@@ -225,7 +230,7 @@ class PasqalApi(Door):
             form = dict(parse_qsl(body.read(0, body.size).decode("utf-8", "replace")))
         service = form.get("grant_type") == "client_credentials"
         try:
-            visit = await self._visit(form.get("client_secret" if service else "password"), request)
+            visit = await self.visit(form.get("client_secret" if service else "password"), request)
         except NotAdmitted:
             said = "the password must be the token of a job that runs here: see QRMI_PASQAL_TOKEN in its environment"
             return web.json_response({"error": "invalid_grant", "error_description": said}, status=401)

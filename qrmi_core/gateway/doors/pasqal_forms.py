@@ -6,11 +6,12 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Mapping
 from typing import Any
 
 from aiohttp import web
 
+from qrmi_core.gateway.bodies import Rebuilt, Spooled
 from qrmi_core.gateway.doors.door import Refusal
 from qrmi_core.gateway.doors.pass_through import Answer
 
@@ -26,6 +27,7 @@ __all__ = [
     "listed",
     "new_tag",
     "page",
+    "sendable",
     "without_tags",
 ]
 
@@ -101,3 +103,16 @@ def page(request: web.Request) -> tuple[int, int]:
     if offset < 0 or not 0 < limit <= PAGE:
         raise Refusal(400, f"offset is at least 0, limit from 1 to {PAGE}")
     return offset, limit
+
+
+def sendable(
+    body: Rebuilt | Spooled | bytes | None,
+) -> tuple[Callable[[], AsyncIterable[bytes] | bytes] | None, int | None]:
+    """What makes a body, anew for each try, and its length in bytes."""
+    if body is None:
+        return None, None
+    if isinstance(body, bytes):
+        return (lambda: body), len(body)
+    if isinstance(body, Rebuilt):
+        return body.data, body.length
+    return ((lambda: body.read(0, body.size)) if body.in_memory else body.pieces), body.size

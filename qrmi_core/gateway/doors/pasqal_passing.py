@@ -23,6 +23,7 @@ from qrmi_core.gateway.doors.pasqal_forms import (
     decoded,
     has_settled,
     listed,
+    sendable,
     without_tags,
 )
 from qrmi_core.gateway.doors.pasqal_watch import Watch
@@ -73,7 +74,7 @@ class PasqalPassing(PasqalApi, PassThrough):
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        data, length = _data(body)
+        data, length = sendable(body)
         for left in reversed(range(READ_TRIES if method == "GET" else 1)):
             async with self.way(resource).send(method, path, headers=headers, data=data, length=length) as response:
                 try:
@@ -175,13 +176,3 @@ def resource_of(visit: Visit) -> str:
     """The resource whose path it is."""
     assert visit.resource is not None  # noqa: S101  all routes are below one
     return visit.resource
-
-
-def _data(body: Rebuilt | Spooled | bytes | None) -> tuple[Any, int | None]:
-    if body is None:
-        return None, None
-    if isinstance(body, bytes):
-        return (lambda: body), len(body)
-    if isinstance(body, Rebuilt):
-        return body.data, body.length
-    return ((lambda: body.read(0, body.size)) if body.in_memory else body.pieces), body.size

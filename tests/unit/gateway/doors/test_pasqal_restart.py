@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches on Pasqal's cloud and at a Warden outlive a gateway that is killed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doored import Job, doored
+from munge_daemon import Munged
+from pasqal_cloud_case import CASE as CLOUD
+from pasqal_cloud_case import rabi
+from pasqal_local_case import pulse, warden
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="without the root helper, only root has leases of a Warden")
+
+GATEWAY = """
+import dataclasses, json, sys
+from pathlib import Path
+path, directory, socket, resources = json.load(sys.stdin)
+sys.path[:0] = path
+from munge_daemon import libraries
+from doored import doored
+libraries()
+with doored(Path(directory), socket, resources) as case:
+    print(json.dumps(dataclasses.asdict(case.granted("paris", "orion"))), flush=True)
+    import time
+    time.sleep(600)
+"""
+COUNT = 10
+PLAIN = {"project_id": "x", "open": False}
+
+
+def test_results_arrive_after_the_gateway_was_killed_and_nothing_runs_twice(daemons: Munged, tmp_path: Path) -> None:
+    with CLOUD.start() as cloud, warden(daemons) as premises:
+        resources: list[dict[str, Any]] = [
+            {"name": name, "type": kind, "access": "gateway", "environment": {**vendor.environment}}
+            for name, kind, vendor in (("paris", "pasqal-cloud", cloud), ("orion", "pasqal-local", premises))
+        ]
+        told = json.dumps([sys.path, str(tmp_path), daemons.socket, resources])
+        sequences = {
+            "paris": rabi(math.pi).to_abstract_repr(),
+            "orion": pulse(math.pi).to_abstract_repr(),
+        }
+        killed = subprocess.Popen(
+            [sys.executable, "-c", GATEWAY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with killed:
+            try:
+                assert killed.stdin is not None
+                assert killed.stdout is not None
+                killed.stdin.write(told)
+                killed.stdin.close()
+                job = Job(**json.loads(killed.stdout.readline()))
+                made = []
+                for number in range(COUNT):
+                    name = ("paris", "orion")[number % 2]
+                    body = {
+                        "sequence_builder": sequences[name],
+                        "jobs": [{"runs": 5}],
+                        "project_id": "",
+                        "tags": ["mine"],
+                    }
+                    status, answer = job.ask("POST", f"/r/{name}/core-fast/api/v1/batches", body)
+                    assert status == 200, answer
+                    made.append((name, answer["data"]["id"]))
+            finally:
+                killed.kill()
+        with doored(tmp_path, daemons.socket, resources) as case:
+            case.do(case.gateway.until_ready())
+            job = Job(job.lease, job.token, job.environment, case.url)
+            for name, batch in made:
+                path = f"/r/{name}/core-fast/api"
+                assert job.ask("GET", f"{path}/v1/batches/{batch}/status")[1]["data"]["status"] == "DONE"
+                view = job.ask("GET", f"{path}/v2/batches/{batch}")[1]["data"]
+                assert (view["sequence_builder"], view["tags"]) == (sequences[name], ["mine"])
+                (one,) = job.ask("GET", f"{path}/v2/jobs?batch_id={batch}")[1]["data"]
+                link = job.ask("GET", f"{path}/v1/jobs/{one['id']}/results_link")[1]["data"]["results_link"]
+                assert job.ask("GET", link.removeprefix(case.url))[1]["counter"] == {"1": 5}
+            for vendor in (cloud, premises):
+                assert vendor.emulator.devices[0].runs == COUNT // 2
+            case.release(job)

@@ -197,6 +197,7 @@ class Gateway:
         self.slurm.close()
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.get_running_loop().run_in_executor(None, self.journal.close)
 
     async def reload(self) -> None:
         """Read both configuration files again; what is wrong is told, and nothing changes then."""

@@ -159,7 +159,7 @@ class FullJobs(SiteJobs):
         """Wait for jobs that end well; their outputs."""
         for job in jobs:
             ended = self.ended(job, timeout=timeout)
-            assert ended["JobState"] == "COMPLETED", (ended, self.output(job))
+            assert ended["JobState"] == "COMPLETED", (self.output(job), ended)
         return [self.output(job) for job in jobs]
 
 

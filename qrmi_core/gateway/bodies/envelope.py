@@ -69,11 +69,15 @@ class Envelope:
             raise BadRequest(400, f"the value of {name} is longer than {SMALL // 1024} kB")
         return self._body.read(member.start, member.end)
 
-    async def whole(self, name: str) -> bytes | None:
-        """The value of a key as it was written, however long it is; None where there is no such key."""
-        if (span := self.span(name)) is None:
-            return None
-        return b"".join([piece async for piece in self._body.pieces(*span)])
+    def is_object(self, name: str) -> bool:
+        """Whether the value of a key is a JSON object; False where there is no such key."""
+        span = self.span(name)
+        return span is not None and self._body.read(span[0], span[0] + 1) == b"{"
+
+    async def whole(self, name: str) -> bytes:
+        """The value of a key as it was written, however long it is; empty where there is no such key."""
+        span = self.span(name)
+        return b"" if span is None else b"".join([piece async for piece in self._body.pieces(*span)])
 
     def value(self, name: str) -> Any:
         """The decoded value of a key; None where there is no such key.

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 __all__ = ["IBMSystemDoor"]
 
 REFUSED = "refused"
+LARGEST_INPUT = 64 * 2**20
+STORED_AT_ONCE = 4
+"""How many inputs are in memory, on their way from the spool to the storage."""
 
 
 class IBMSystemDoor(IBMShaped):
@@ -58,6 +61,7 @@ class IBMSystemDoor(IBMShaped):
     def __init__(self, doors: Doors) -> None:
         super().__init__(doors)
         self._machines: dict[str, Machine] = {}
+        self._storing = asyncio.Semaphore(STORED_AT_ONCE)
         self.sending: set[str] = set()
         """The tasks that are noted and on their way to a machine."""
 
@@ -160,12 +164,14 @@ class IBMSystemDoor(IBMShaped):
             )
         fields = _checked({key: envelope.value(key) for key in envelope.names if key != "params"})
         session = await self._session_for(visit, name, fields.get("session_id"))
-        parameters = await envelope.whole("params") or b""
-        if not parameters.startswith(b"{"):
+        start, end = envelope.span("params") or (0, 0)
+        if not envelope.is_object("params"):
             raise Refusal(400, "params must be an object", code="1211")
+        if end - start > LARGEST_INPUT:
+            raise Refusal(413, f"params are longer than {LARGEST_INPUT} bytes", code="8064")
         limits = [fields.get("cost"), self._configured_limit(name), _seconds_left(visit.lease)]
         limit = min((each for each in limits if each is not None), default=None)
-        payload = QiskitPrimitive(program, parameters, log_level=fields.get("log_level"), max_execution_time=limit)
+        payload = QiskitPrimitive(program, b"", log_level=fields.get("log_level"), max_execution_time=limit)
         now, private = time.time(), bool(fields.get("private"))
         acquired = visit.lease.acquisition(name).token
         kept = {key: fields[key] for key in ("cost", "session_id") if fields.get(key) is not None}
@@ -183,7 +189,7 @@ class IBMSystemDoor(IBMShaped):
         task = LeaseTask(
             name, first["id"], parent=fields.get("session_id"), program=program, detail=unsent(first), submitted=now
         )
-        await self._sent(visit, task, payload, first)
+        await self._sent(visit, task, payload, envelope, first)
         if session is not None:
             session[1].look(1)
             self._keep(visit, session[0], session[1])
@@ -205,11 +211,16 @@ class IBMSystemDoor(IBMShaped):
     def _configured_limit(self, name: str) -> int | None:
         return self._machine(name).driver.timeout if TIMEOUT in self.doors.resource(name).environment else None
 
-    async def _sent(self, visit: Visit, task: LeaseTask, payload: QiskitPrimitive, first: Mapping[str, Any]) -> None:
+    async def _sent(
+        self, visit: Visit, task: LeaseTask, payload: QiskitPrimitive, envelope: Envelope, first: Mapping[str, Any]
+    ) -> None:
         """Note a task and send it; one that is refused leaves nothing behind."""
         machine = self._machine(task.resource)
-        await self.doors.books.add(visit.lease, task)
+        self.sending.add(task.task_id)
         try:
+            await self.doors.books.add(visit.lease, task)
+            async with self._storing:
+                await machine.store(task.task_id, await envelope.whole("params"))
             await machine.send(visit.lease, task.task_id, payload)
         except SubmissionUncertain as error:
             text = f"{error}. Look at service.jobs() before sending it again"
@@ -219,6 +230,8 @@ class IBMSystemDoor(IBMShaped):
             with contextlib.suppress(QRMIError):
                 await machine.do(machine.driver.task_remove, task.task_id)
             raise
+        finally:
+            self.sending.discard(task.task_id)
         if not machine.is_granted(visit.lease):  # whoever gave it back did not find the task yet
             keeper = self.doors.gateway.keeper
             await self.doors.gateway.within("journal", keeper.add_task, visit.lease.id, task)

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from qrmi_core import polling
@@ -73,26 +72,26 @@ class Machine:
             self._target = now, await self.do(lambda: self.driver.target().json())
         return self._target[1]
 
-    async def send(self, lease: LeaseRecord, task_id: str, payload: QiskitPrimitive) -> None:
-        """Store a task's input and submit it once, as soon as the machine takes it; its lease's end ends the wait.
+    async def store(self, task_id: str, parameters: bytes) -> None:
+        """Store a task's input.
 
         Raises:
-            SubmissionUncertain: nobody knows whether it was taken.
-            QRMIError: it was not.
+            QRMIError: it is not stored.
         """
-        self.sending.add(task_id)
-        try:
-            await self.do(self.driver.store_input, task_id, payload.parameters)
-            await self._submit(lease, task_id, replace(payload, parameters=b""))
-        finally:
-            self.sending.discard(task_id)
+        await self.do(self.driver.store_input, task_id, parameters)
 
     def is_granted(self, lease: LeaseRecord) -> bool:
         """Whether a lease has not ended meanwhile."""
         record = self.doors.gateway.keeper.current(lease.id)
         return record is not None and record.state is LeaseState.GRANTED
 
-    async def _submit(self, lease: LeaseRecord, task_id: str, payload: QiskitPrimitive) -> None:
+    async def send(self, lease: LeaseRecord, task_id: str, payload: QiskitPrimitive) -> None:
+        """Submit a task whose input is stored, once, as soon as the machine takes it; its lease's end ends the wait.
+
+        Raises:
+            SubmissionUncertain: nobody knows whether it was taken.
+            QRMIError: it was not.
+        """
         give_up = time.monotonic() + self.patience
         for now, then in itertools.pairwise(polling.look_times(BUSY_POLL)):
             try:
@@ -109,7 +108,7 @@ class Machine:
                     what = "is reserved by others" if error.http_status == 423 else "has no free lane"
                     text = f"{self._name} {what}, also after waiting {self.patience:g} s: try again later"
                     raise Refusal(429, text, code=error.code) from error
-            await self.watch.look_for_ended()
+            await self.watch.refresh()  # what has ended frees its lane
             await polling.pause_async(pause)
 
     async def info(self, task: LeaseTask) -> TaskInfo | None:
@@ -147,12 +146,6 @@ class _MachineWatch(JobWatch):
         if seen is None or known.ended is not None:
             return known
         return noted(known, {**seen.document, "tags": Kept.of(known).document.get("tags")})
-
-    async def look_for_ended(self) -> None:
-        """See what has ended, so that its lane is free."""
-        if watched := self._watch.watched:
-            with contextlib.suppress(QRMIError):
-                await self._watch.told(watched[0])
 
     async def _look(self, tasks: tuple[str, ...]) -> Mapping[str, Seen]:
         machine = self._machine

@@ -85,8 +85,13 @@ class JobWatch:
         """See that the books tell of a moment ago, where the vendor answers."""
         for task in tasks:
             self._add(lease, task)
-        with suppress(QRMIError):
-            await self._watch.told(self._watch.watched[0])
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Look at all that is not known to have ended, where the vendor answers."""
+        if watched := self._watch.watched:
+            with suppress(QRMIError):
+                await self._watch.told(watched[0])
 
     async def seen(self, lease: LeaseRecord, task: LeaseTask) -> Seen | None:
         """What the vendor tells of a job; held for a while where its client knows that already.

@@ -16,7 +16,7 @@ from pathlib import Path
 from qrmi_core.errors import JobEnvironmentError, NoQPUError
 from qrmi_core.names import clash, is_valid_name, name_rule
 from qrmi_core.resource import JobContext
-from qrmi_core.vendor_environment import MARK
+from qrmi_core.vendor_environment import DIGESTS, MARK
 
 __all__ = [
     "JobEnvironment",
@@ -154,7 +154,7 @@ def own_values(names: Iterable[str]) -> dict[str, str]:
 
 def vendor_values() -> dict[str, str]:
     """The variables through which vendors' clients find the QPUs of the job that this process is in."""
-    return own_values([MARK, *_split(os.environ.get(MARK, ""), ",")])
+    return own_values([MARK, DIGESTS, *_split(os.environ.get(MARK, ""), ",")])
 
 
 def _lists(environ: Mapping[str, str]) -> tuple[str, str | None, str, str | None]:
@@ -231,7 +231,7 @@ def child_environment(
     inherited = _split(names or "", environ.get(DELIMITER) or ",")
     prefixes = tuple(f"{name}_QRMI_" for name in (*inherited, *leave_out_jobs_of))
     own = {RESOURCES, TYPES, DELIMITER, PLUGIN_ERROR, TOKEN, TIMEOUT, LEASE, slurm.legacy_resources, slurm.legacy_types}
-    own |= {MARK, *_split(environ.get(MARK, ""), ",")}
+    own |= {MARK, DIGESTS, *_split(environ.get(MARK, ""), ",")}
     kept = {
         key: value for key, value in environ.items() if key not in own and not (prefixes and key.startswith(prefixes))
     }

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = [
+    "DIGESTS",
     "EMULATED_INSTANCE",
     "HOOK",
     "MARK",
@@ -31,6 +32,9 @@ PASQAL_HOOK = "QRMI_PASQAL_HOOK"
 
 MARK = "QRMI_VENDOR_VARIABLES"
 """Names the others, so that an allocation inside another one leaves none of the outer one's behind."""
+
+DIGESTS = "QRMI_VENDOR_DIGESTS"
+"""What they were set to: of a job that is submitted from inside, Slurm's plugin takes back those that still are so."""
 
 EMULATED_INSTANCE = "crn:v1:bluemix:public:quantum-computing:us-east:a/0123456789abcdef0123456789abcdef:emulator::"
 """The instance of IBM's cloud that a server before simulators stands for."""
@@ -78,9 +82,24 @@ def with_hook(pythonpath: str | None) -> str:
     return os.pathsep.join([str(HOOK), *others])
 
 
-def marked(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables and the one that names them."""
-    return {**variables, MARK: ",".join(variables)}
+def marked(variables: Mapping[str, str], current: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables, and what tells of them: their names and the digests of their values, in the plugin's form.
+
+    What the environment tells of others, which an allocation outside has set, is kept.
+    """
+    known = current or {}
+    names = [name for name in known.get(MARK, "").split(",") if name and name not in variables]
+    digests = [each for each in known.get(DIGESTS, "").split(",") if each and each.partition("=")[0] not in variables]
+    own = [f"{name}={_digest(value)}+0+0" for name, value in variables.items()]
+    return {**variables, MARK: ",".join([*names, *variables]), DIGESTS: ",".join([*digests, *own])}
+
+
+def _digest(value: str) -> str:
+    """FNV-1a of 64 bits."""
+    found = 0xCBF29CE484222325
+    for byte in value.encode():
+        found = (found ^ byte) * 0x100000001B3 % 2**64
+    return f"{found:016x}"
 
 
 def _with(listed: str, host: str) -> str:

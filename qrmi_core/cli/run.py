@@ -82,10 +82,10 @@ def run(
         with (
             Signals() as signals,
             _allocation(names, config, signals, grace=grace) as (entries, variables),
-            vendor_clients(entries, wanted=qpu_env is Switch.ON, pasqal_hook=pasqal_hook) as of_vendors,
+            vendor_clients(entries, variables, wanted=qpu_env is Switch.ON, pasqal_hook=pasqal_hook) as environment,
         ):
             signals.collect()
-            code = Child.start(command, {**variables, **of_vendors}, signals, grace=grace).wait()
+            code = Child.start(command, environment, signals, grace=grace).wait()
     except Stopped as stopped:
         code = stopped.exit_code
     raise typer.Exit(code)

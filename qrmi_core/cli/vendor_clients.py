@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qrmi_core.cli.output import note
-from qrmi_core.environment import own_values
 from qrmi_core.errors import InputError
 from qrmi_core.vendor_environment import (
-    NO_PROXY,
     PASQAL_HOOK,
     PYTHONPATH,
     extended_no_proxy,
@@ -28,12 +26,12 @@ __all__ = ["vendor_clients"]
 
 @contextlib.contextmanager
 def vendor_clients(
-    entries: Sequence[ListedResource], *, wanted: bool, pasqal_hook: bool | None
-) -> Iterator[dict[str, str]]:
-    """The variables, while the servers that they lead to listen; none where they are not ``wanted``.
+    entries: Sequence[ListedResource], environ: Mapping[str, str], *, wanted: bool, pasqal_hook: bool | None
+) -> Iterator[Mapping[str, str]]:
+    """A program's environment with the variables, while the servers that they lead to listen.
 
-    ``pasqal_hook`` says whether programs for Pasqal's cloud are to be led without any change; None leaves it to the
-    variable ``QRMI_PASQAL_HOOK``.
+    Nothing is added where they are not ``wanted``. ``pasqal_hook`` says whether programs for Pasqal's cloud are to be
+    led without any change; None leaves it to the variable ``QRMI_PASQAL_HOOK``.
 
     Raises:
         InputError: the hook was asked for where it would lead nowhere.
@@ -41,7 +39,7 @@ def vendor_clients(
     if not wanted:
         if pasqal_hook:
             raise InputError("--pasqal-hook leads programs to a QPU, --qpu-env=off leads them nowhere: leave one out")
-        yield {}
+        yield environ
         return
     from qrmi_core.discovery import engine_types
     from qrmi_core.engines import EngineResource
@@ -54,19 +52,19 @@ def vendor_clients(
     with LocalDoors(engines, real=real, say=note) as doors:
         led = doors.variables
         if led:
-            led = {**marked(led), **extended_no_proxy(own_values(NO_PROXY), HOST)}
-        yield {**led, **_hook(pasqal_hook, led)}
+            led = {**marked(led, environ), **extended_no_proxy(environ, HOST)}
+        environ = {**environ, **led}
+        yield {**environ, **_hook(pasqal_hook, environ)}
 
 
-def _hook(asked: bool | None, led: Collection[str]) -> dict[str, str]:
-    known = own_values({PASQAL_HOOK, PYTHONPATH, *pasqal_variables("", "")})
-    if asked is None and known.get(PASQAL_HOOK) != "1":
+def _hook(asked: bool | None, environ: Mapping[str, str]) -> dict[str, str]:
+    if asked is None and environ.get(PASQAL_HOOK) != "1":
         return {}
-    if not {*led, *known} >= pasqal_variables("", "").keys():
+    if not environ.keys() >= pasqal_variables("", "").keys():
         if asked:
             raise InputError(
                 "--pasqal-hook leads programs for Pasqal's cloud to a QPU, and none of this run's is reached that way: "
                 "add one, such as --qpu=pulser_analog"
             )
         return {}
-    return {PYTHONPATH: with_hook(known.get(PYTHONPATH))} if asked is not False else {}
+    return {PYTHONPATH: with_hook(environ.get(PYTHONPATH))} if asked is not False else {}

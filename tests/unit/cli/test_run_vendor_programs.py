@@ -13,6 +13,7 @@ import pytest
 from cli_site import QRMI, SECONDS, Site
 
 from qrmi_core.vendor_environment import (
+    DIGESTS,
     HOOK,
     MARK,
     extended_no_proxy,
@@ -185,6 +186,16 @@ def test_two_names_of_one_qpu_are_the_same_qpu(site: Site) -> None:
 def test_the_list_of_hosts_without_proxy(current: dict[str, str], expected: tuple[str, str]) -> None:
     extended = extended_no_proxy(current, "host")
     assert (extended["NO_PROXY"], extended["no_proxy"]) == expected
+
+
+def test_what_an_allocation_outside_has_set_is_told_of_too() -> None:
+    outer = marked({"IAM_URL": "outer", "OTHER": "a"})
+    both = marked({"IAM_URL": "foobar"}, {**outer, "UNRELATED": "b"})
+    assert both == {
+        "IAM_URL": "foobar",
+        MARK: "OTHER,IAM_URL",
+        DIGESTS: "OTHER=af63dc4c8601ec8c+0+0,IAM_URL=85944171f73967e8+0+0",
+    }
 
 
 def test_the_hook_is_put_in_front_once() -> None:

@@ -26,7 +26,7 @@ MOST_AT_ONCE = 1000
 _ENDED = "ended > ? AND told IS NOT ended AND ended IS NOT NULL"
 _USED = f"""
     WITH due AS (SELECT cluster, job_id, submitted, max(ended) AS last FROM leases WHERE {_ENDED}
-                 GROUP BY cluster, job_id, submitted LIMIT {MOST_AT_ONCE})
+                 GROUP BY cluster, job_id, submitted ORDER BY last LIMIT {MOST_AT_ONCE})
     SELECT due.cluster, due.job_id, due.submitted, last, resource, count(*), sum(usage), sum(shots)
     FROM due JOIN leases USING (cluster, job_id, submitted)
     JOIN tasks ON tasks.lease = leases.id AND tasks.kind = 'task'
@@ -47,7 +47,7 @@ class JobComments:
         self._journal = journal
         self._within = within
         self._writer = CommentWriter(helper, settled=self._settled)
-        self._ended: dict[tuple[str, int, int], float] = {}
+        self._asked: set[tuple[Any, ...]] = set()
 
     @property
     def pending(self) -> int:
@@ -70,16 +70,15 @@ class JobComments:
         await asyncio.wrap_future(writing)
         if accounting:
             rows = await self._within("journal", self._journal.rows, _USED, (since,))
-            for (*job, ended), used in itertools.groupby(rows, key=lambda row: row[:4]):
-                self._add((job[0], job[1], job[2]), ended, [ResourceUsage(*row[4:]) for row in used])
-
-    def _add(self, job: tuple[str, int, int], ended: float, used: list[ResourceUsage]) -> None:
-        if self._ended.get(job) != ended:
-            self._ended[job] = ended
-            self._writer.add(*job, system_comment(used), since=ended)
+            asked, self._asked = self._asked, set()
+            for job, used in itertools.groupby(rows, key=lambda row: row[:4]):
+                self._asked.add(job)
+                if job not in asked:
+                    cluster, job_id, submitted, ended = job
+                    text = system_comment(ResourceUsage(*row[4:]) for row in used)
+                    self._writer.add(cluster, job_id, submitted, text, since=ended)
 
     def _settled(self, comment: Comment) -> None:
-        """Written, or given up; where another text was added for the job meanwhile, this is called for that one."""
-        job = (comment.cluster, comment.job_id, comment.submitted)
-        values = (*job, self._ended.pop(job))
+        """Written, or given up. What has ended since is not told with it."""
+        values = (comment.cluster, comment.job_id, comment.submitted, comment.since)
         self._journal.change(lambda connection: connection.execute(_TOLD, values).rowcount)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from qrmi_core.errors import InputError
 from qrmi_core.names import licence
+from qrmi_core.slurm.ca_bundle import ca_bundle
 from qrmi_core.slurm.limits import sacctmgr_text, tres_lines
 
 __all__ = ["QPU", "Site", "files", "licences_line", "lua_string", "lua_table", "qpus"]
@@ -102,7 +103,7 @@ def lua_table(known: Iterable[QPU]) -> str:
 
 
 def files(known: Sequence[QPU], site: Site) -> dict[str, str]:
-    """The text of each file, by its name.
+    """The text of each file, by its name; ca-bundle.pem where the site has an authority whose file is on this host.
 
     Raises:
         InputError: there is no QPU.
@@ -116,6 +117,7 @@ def files(known: Sequence[QPU], site: Site) -> dict[str, str]:
         "qrmi_qpus.lua": lua_table(known),
         "client.json": _client(known, site),
         "node.json": _node(site),
+        **({"ca-bundle.pem": bundle} if site.ca and (bundle := ca_bundle(Path(site.ca))) else {}),
     }
 
 

@@ -32,6 +32,9 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110, 7.6.1, and what each connection says for itself."""
 
+NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"})
+"""What aiohttp would say for a client that did not: that it reads gzip, for one."""
+
 CREDENTIALS = frozenset({"authorization", "cookie", "service-crn", "x-api-key", "forwarded", "via"})
 CONNECTIONS = 512
 IDLE_SECONDS = 15.0
@@ -264,6 +267,7 @@ class Upstream:
                 data=data() if data is not None else None,
                 allow_redirects=False,
                 proxy=self._settings.proxy,
+                skip_auto_headers=NOT_ADDED,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             arrived = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)

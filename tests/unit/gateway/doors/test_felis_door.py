@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -94,7 +95,8 @@ def ask(job: Job, method: str, path: str, body: Any = None, *, key: str | None =
     return job.ask(method, ROOT + path, body, headers=sent)
 
 
-def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock) -> None:
+def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     job = gateway.granted("cats", uid=1001)
     assert vendor.environment["QRMI_AB_FELIS_API_KEY"] not in json.dumps(job.environment)
     resource = ours(job)
@@ -117,6 +119,8 @@ def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock) -> Non
     assert (done["program"], done["shots"], done["outcome"]) == ("qir", SHOTS, "completed")
     assert done["submitted"] <= done["ended"]
     assert cancelled["outcome"] == "cancelled"
+    for secret in (vendor.environment["QRMI_AB_FELIS_API_KEY"], job.token):
+        assert secret not in caplog.text
 
 
 @pytest.mark.parametrize("fault", ["reset_after", "error_after", "too_many", "unavailable", "truncated", "cut_json"])

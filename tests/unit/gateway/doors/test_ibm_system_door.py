@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from qrmi_core.leases import LeaseTask
 ROOTS = ("/r/onsite/api/v1", "/r/onsite/experimental/api/v1", "/experimental/api/v1")
 UNKNOWN = "00000000-0000-4000-8000-000000000007"
 PROGRAM = Path(__file__).parent / "programs" / "ibm_on_premises.py"
+SECRETS = ("QRMI_IBM_QS_IAM_APIKEY", "QRMI_IBM_QS_AWS_SECRET_ACCESS_KEY")
 OF_JOBS = [
     ("GET", "/jobs/{id}", None),
     ("GET", "/jobs/{id}?exclude_params=true", None),
@@ -122,11 +124,18 @@ def ended(job: Job, task: str) -> dict[str, Any]:
     return told
 
 
-def test_our_driver_in_a_job(gateway: Doored, machine: SystemSite, clock: Clock, granted: Callable[..., Job]) -> None:
+def test_our_driver_in_a_job(
+    gateway: Doored,
+    machine: SystemSite,
+    clock: Clock,
+    granted: Callable[..., Job],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
     job = granted(uid=1001)
     told = json.dumps(job.environment)
-    for secret in ("QRMI_IBM_QS_IAM_APIKEY", "QRMI_IBM_QS_AWS_SECRET_ACCESS_KEY", "QRMI_IBM_QS_AWS_ACCESS_KEY_ID"):
-        assert machine.environment[secret] not in told
+    secrets = [machine.environment[name] for name in SECRETS]
+    assert not [secret for secret in secrets if secret in told]
     resource = ours(job)
     assert resource.is_accessible()
     assert resource.target().json()["configuration"]["simulator"] is False
@@ -146,6 +155,7 @@ def test_our_driver_in_a_job(gateway: Doored, machine: SystemSite, clock: Clock,
     done, cancelled = told[task.id], told[slow.id]
     assert (done["program"], done["outcome"], cancelled["outcome"]) == ("sampler", "completed", "cancelled")
     assert done["usage_seconds"] > 0
+    assert not [secret for secret in (*secrets, job.token) if secret in caplog.text]
 
 
 def test_what_a_job_is_told_of_its_tasks(machine: SystemSite, granted: Callable[..., Job]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import random
 import subprocess
@@ -76,7 +77,8 @@ def ours(job: Job) -> QuantumResource:
     return IQMServerDriver.from_environment("garnet", values, JobContext())
 
 
-def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock) -> None:
+def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     job = gateway.granted("garnet", uid=1001)
     assert vendor.environment["QRMI_IQM_ISA_TOKEN"] not in json.dumps(job.environment)
     resource = ours(job)
@@ -97,6 +99,8 @@ def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock) -> Non
     assert done["usage_seconds"] > 0
     assert done["submitted"] <= done["ended"]
     assert cancelled["outcome"] == "cancelled"
+    for secret in (vendor.environment["QRMI_IQM_ISA_TOKEN"], job.token):
+        assert secret not in caplog.text
 
 
 def test_a_submission_whose_answer_is_lost_is_not_sent_again(gateway: Doored, vendor: Site) -> None:

@@ -23,7 +23,6 @@ from qrmi_core.gateway.doors.pasqal_forms import (
     page,
 )
 from qrmi_core.gateway.doors.pasqal_passing import PasqalPassing, resource_of
-from qrmi_core.gateway.doors.pasqal_way import way_to_result
 from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.gateway.doors.upstream import relay
 
@@ -163,15 +162,12 @@ class PasqalJobs(PasqalPassing):
         answer = await self._ask(name, "GET", f"/v1/jobs/{job_id}/results_link")
         if not answer.is_success:
             return answer.response()
-        found = way_to_result(str((await decoded(answer)).get("results_link")), self._way(name))
+        found = self._way(name).to_result(str((await decoded(answer)).get("results_link")))
         if found is None:
             raise Refusal(404, "there is no such result")
         storage, path = found
-        try:
-            async with storage.send("GET", path) as response:
-                return await relay(request, response)
-        finally:
-            await storage.close()
+        async with storage.send("GET", path) as response:
+            return await relay(request, response)
 
 
 def _again(answer: Answer) -> dict[str, str]:

@@ -17,7 +17,7 @@ from qrmi_core.gateway.doors.upstream import Authorization, Bearer, Upstream
 from qrmi_core.resource import JobContext
 from qrmi_core.tokens import BearerToken
 
-__all__ = ["PasqalWay", "way_to_result"]
+__all__ = ["PasqalWay"]
 
 
 class PasqalWay(Upstream):
@@ -39,7 +39,8 @@ class PasqalWay(Upstream):
             Bearer(BearerToken(login.token), within),
             name=resource.name,
         )
-        self.settings = driver.http
+        self._to_storages = replace(driver.http, certificate=None, key=None)
+        self._storages: dict[str, Upstream] = {}
         self.device = driver.device
         self.project = known.project_id or ""
         self.min_poll = driver.min_poll
@@ -57,13 +58,19 @@ class PasqalWay(Upstream):
             return True
         return is_emulator(device_type) and (self._emulators is None or device_type in self._emulators)
 
+    def to_result(self, link: str) -> tuple[Upstream, str] | None:
+        """The way to the storage of a result, without a credential, and the path there; None: it is nowhere."""
+        parts = urlsplit(link)
+        if parts.scheme not in {"https", "http"} or not parts.netloc:
+            return None
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._storages:
+            self._storages[origin] = Upstream(origin, self._to_storages, Authorization(), name="the storage of results")
+        return self._storages[origin], f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
 
-def way_to_result(link: str, way: PasqalWay) -> tuple[Upstream, str] | None:
-    """The way to where the vendor says that a result lies, without a credential, and the path there; None: nowhere."""
-    parts = urlsplit(link)
-    if parts.scheme not in {"https", "http"} or not parts.netloc:
-        return None
-    settings = replace(way.settings, certificate=None, key=None)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-    return Upstream(origin, settings, Authorization(), name="the storage of results"), path
+    async def close(self) -> None:
+        """Close its connections, and those to the storages of its results."""
+        storages, self._storages = self._storages, {}
+        await super().close()
+        for storage in storages.values():
+            await storage.close()

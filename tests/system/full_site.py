@@ -164,8 +164,8 @@ class FullJobs(SiteJobs):
 
 
 @contextlib.contextmanager
-def full_site(*, access: Mapping[str, str] | None = None, **options: Any) -> Iterator[FullSite]:
-    """Start it all; the vendors' servers run in this process. ``access`` by QPU, where it is not the default."""
+def full_site(*, keys: Mapping[str, Mapping[str, str]] | None = None, **options: Any) -> Iterator[FullSite]:
+    """Start it all; the vendors' servers run in this process. ``keys`` are more of a QPU's entry."""
     make_users()
     directory = Path(tempfile.mkdtemp(prefix="qrmi-full-", dir="/tmp"))
     directory.chmod(0o755)
@@ -182,7 +182,7 @@ def full_site(*, access: Mapping[str, str] | None = None, **options: Any) -> Ite
             }
             remote = [
                 {"name": name, "type": vendor.emulator.type, "environment": dict(vendor.environment)}
-                | ({"access": access[name]} if access and name in access else {})
+                | dict((keys or {}).get(name, {}))
                 for name, vendor in vendors.items()
             ]
             running = enter(start_site([*SIMULATORS, *remote], directory=directory, **options))

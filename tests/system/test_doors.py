@@ -13,7 +13,7 @@ IBM, PASQAL = "ibm_tutorial.py", "pasqal_tutorial.py"
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[FullSite]:
-    with full_site(doors=True, access={"orion": "gateway"}) as running:
+    with full_site(doors=True, keys={"orion": {"access": "gateway", "device": "FRESNEL"}}) as running:
         yield running
 
 
@@ -24,7 +24,6 @@ def site() -> Iterator[FullSite]:
         ("ibm_fez", IBM, "the sampler's job again: DONE True"),
         ("ibm_kobe", IBM, "the sampler's job again: DONE True"),
         ("FRESNEL", PASQAL, "occupation of the emulated atoms"),
-        ("orion", "pasqal_batch.py", "amplitude 6.0"),
     ],
 )
 def test_an_unchanged_program_runs(site: FullSite, qpu: str, program: str, said: str) -> None:
@@ -32,6 +31,18 @@ def test_an_unchanged_program_runs(site: FullSite, qpu: str, program: str, said:
     script = f"export QRMI_PASQAL_HOOK=1\nsrun python examples/{program}"
     (output,) = jobs.completed(jobs.submit(f"--qpu={qpu}", "-D", str(site.work), script=script), timeout=200)
     assert said in output
+    site.nothing_is_left()
+
+
+@pytest.mark.timeout(300)
+def test_an_unchanged_program_runs_on_a_warden_as_far_as_that_can_do_it(site: FullSite) -> None:
+    jobs = site.jobs()
+    script = f"export QRMI_PASQAL_HOOK=1\nsrun python examples/{PASQAL}"
+    job = jobs.submit("--qpu=orion", "-D", str(site.work), script=script)
+    assert jobs.ended(job, timeout=200)["JobState"] == "FAILED"
+    output = jobs.output(job)
+    assert "amplitude 6.0 rad/us: {" in output
+    assert "emulator" in output.rpartition("amplitude 6.0")[2]
     site.nothing_is_left()
 
 

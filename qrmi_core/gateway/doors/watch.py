@@ -18,8 +18,8 @@ __all__ = ["Watch"]
 _log = logging.getLogger(__name__)
 Told = TypeVar("Told")
 
-FRESH = 0.02
-"""Seconds for which an answer is good at least, whatever gap a vendor is content with."""
+FRESH = 0.25
+"""Seconds for which an answer is good for who only asks, whatever gap a vendor is content with."""
 
 SHARE = 0.02
 LONGEST_GAP = 1.0
@@ -62,6 +62,7 @@ class Watch(Generic[Told]):
         self._ended: dict[str, None] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._last = float("-inf")
+        self._took = 0.0
         self._looking: asyncio.Future[None] | None = None
         self._tending: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -87,7 +88,7 @@ class Watch(Generic[Told]):
         Raises:
             QRMIError: it cannot be asked.
         """
-        await self._looked(task_id, time.monotonic() - max(self._gap, FRESH))
+        await self._looked(task_id, time.monotonic() - max(self._gap, FRESH) - self._took)
         return self._told.get(task_id)
 
     async def ended(
@@ -143,6 +144,7 @@ class Watch(Generic[Told]):
         self._last = began = time.monotonic()
         tasks = tuple(self._since)
         found = await self._look(tasks)
+        self._took = time.monotonic() - began
         for task_id in tasks:
             self._at[task_id] = began
             if (told := found.get(task_id)) is not None:

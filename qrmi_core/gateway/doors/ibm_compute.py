@@ -161,7 +161,8 @@ class IBMComputeDoor(PassThrough, IBMShaped):
         tasks = await self.doors.books.readable(visit.lease, name)
         if unfinished := [task for task in tasks if task.ended is None]:
             await self._watch(name).refreshed(visit.lease, unfinished)
-            tasks = await self.doors.books.readable(visit.lease, name)
+            by_now = {task.task_id: task for task in self.doors.books.of_lease(visit.lease, name)}
+            tasks = [by_now.get(task.task_id, task) for task in tasks]
         return [kept.shown(shown) for kept in map(Kept.of, tasks) if kept.document and not kept.deleted]
 
     async def adopt(self, visit: Visit, name: str, tags: list[str]) -> None:

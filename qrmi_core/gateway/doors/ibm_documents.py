@@ -43,7 +43,7 @@ class Kept:
     @classmethod
     def of(cls, task: LeaseTask) -> Kept:
         """What was kept of a task."""
-        told = json.loads(task.detail) if task.detail else {}
+        told = msgspec.json.decode(task.detail) if task.detail else {}
         return cls(told.get("tag"), told.get("document", {}), bool(told.get("deleted")))
 
     def text(self) -> str:

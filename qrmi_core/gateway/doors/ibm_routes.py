@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from qrmi_core.leases import LeaseTask
 from qrmi_core.names import answering
 
 __all__ = ["IBMRoutes"]
+
+_log = logging.getLogger(__name__)
 
 LARGEST_JOB = 256 * 2**20
 LARGEST_CHANGE = 64 * 1024
@@ -113,6 +116,7 @@ class IBMRoutes:
             try:
                 return await work(self._offer(visit), request)
             except AuthenticationFailed as error:
+                _log.error("%s", error)
                 text = f"the vendor of {error.resource} does not take this site's credential: tell its administrators"
                 raise Refusal(502, text) from error
 

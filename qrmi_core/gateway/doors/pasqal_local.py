@@ -255,7 +255,7 @@ class WardenDoor(WardenReading):
         """The decoded body of a request, in which sequences are texts."""
         async with await self.doors.spool.take(request, most=most) as body:
             text = body.read(0, body.size)
-            if text[:1] == b"{":
+            if text.lstrip()[:1] == b"{":
                 await top_level(body)  # refuses keys that stand twice, and what is nested without end
         try:
             return await asyncio.to_thread(json.loads, text)

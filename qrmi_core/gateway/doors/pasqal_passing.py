@@ -52,7 +52,7 @@ class PasqalPassing(PasqalApi, PassThrough):
     def __init__(self, doors: Doors) -> None:
         super().__init__(doors)
         self._watches: WeakKeyDictionary[PasqalWay, Watch] = WeakKeyDictionary()
-        self._devices: WeakKeyDictionary[PasqalWay, tuple[float, Answer]] = WeakKeyDictionary()
+        self._devices: WeakKeyDictionary[PasqalWay, dict[str, tuple[float, Answer]]] = WeakKeyDictionary()
         doors.when_stopping(self._let_go)
 
     def make_way(self, resource: ConfiguredResource) -> Upstream:
@@ -89,23 +89,29 @@ class PasqalPassing(PasqalApi, PassThrough):
     async def devices(self, request: web.Request) -> web.StreamResponse:
         name = self.resource_of(request)
         way, wanted = self._way(name), request.query.get("device_type")
-        known = self._devices.get(way)
-        if known is None or time.monotonic() > known[0]:
-            answer = await self._ask(name, "GET", "/v1/devices")
-            if not answer.is_success:
-                return answer.response()
-            known = self._devices[way] = (time.monotonic() + DEVICES_SECONDS, answer)
-        found = [each for each in await listed(known[1]) if way.has(str(each.get("device_type")))]
+        answer = await self._public(name, "/v1/devices")
+        if not answer.is_success:
+            return answer.response()
+        found = [each for each in await listed(answer) if way.has(str(each.get("device_type")))]
         return succeeded([each for each in found if wanted in {None, each["device_type"]}])
 
     async def public_specs(self, request: web.Request) -> web.StreamResponse:
         name = self.resource_of(request)
-        way, answer = self._way(name), await self._ask(name, "GET", "/v1/devices/public-specs")
+        way, answer = self._way(name), await self._public(name, "/v1/devices/public-specs")
         if not answer.is_success:
             return answer.response()
-        return succeeded(
-            [each for each in await listed(answer) if way.is_emulator or each.get("device_type") == way.device]
-        )
+        found = await listed(answer)
+        return succeeded([each for each in found if way.is_emulator or each.get("device_type") == way.device])
+
+    async def _public(self, resource: str, path: str) -> Answer:
+        """What the vendor tells anybody; asked once in a few seconds, whoever asks here."""
+        known = self._devices.setdefault(self._way(resource), {})
+        until, answer = known.get(path, (0.0, None))
+        if answer is None or time.monotonic() > until:
+            answer = await self._ask(resource, "GET", path)
+            if answer.is_success:
+                known[path] = (time.monotonic() + DEVICES_SECONDS, answer)
+        return answer
 
     async def projects(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         project = self._way(resource_of(visit)).project

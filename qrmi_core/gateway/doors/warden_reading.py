@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from qrmi_core.drivers.pasqal_local import PasqalLocal
 from qrmi_core.drivers.warden_batch import counter_of
+from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.dialects.dialect import Refused
 from qrmi_core.gateway.dialects.pasqal_filters import BATCH_FILTERS, JOB_FILTERS, page, selected
 from qrmi_core.gateway.dialects.pasqal_records import Batch
@@ -201,13 +203,16 @@ class WardenReading(WardenNative):
         self._waiting = {each: visit for each, visit in self._waiting.items() if each in batches}
         settled = set()
         for batch_id, visit in tuple(self._waiting.items()):
-            batch = await self._own(visit, batch_id)
-            for job in batch.jobs:
-                if not (await self._info(visit, job)).status.is_final:
-                    break
-            else:
-                settled.add(batch_id)
+            with contextlib.suppress(QRMIError):
+                if await self._has_ended(visit, await self._own(visit, batch_id)):
+                    settled.add(batch_id)
         return settled
+
+    async def _has_ended(self, visit: Visit, batch: WardenBatch) -> bool:
+        for job in batch.jobs:
+            if not (await self._info(visit, job)).status.is_final:
+                return False
+        return True
 
     async def batches(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         _checked_keys(request, BATCH_FILTERS)

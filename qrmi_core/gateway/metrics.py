@@ -9,26 +9,29 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
     from qrmi_core.gateway.guard import Guard
     from qrmi_core.gateway.service import Gateway
 
-__all__ = ["Metrics", "metrics_application"]
+__all__ = ["Gauge", "Metrics", "Snapshot", "metrics_application"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 """Upper bounds of the classes of latencies; the last ones are for polls that are held and for large bodies."""
 
+BOUNDS = (*map(str, SECONDS), "+Inf")
 MOST_VALUES = 100
 """So many programs, outcomes and kinds of errors have figures of their own: clients and vendors name them."""
 
 LONGEST_VALUE = 60
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
 
 _COUNTERS = {
@@ -38,6 +41,15 @@ _COUNTERS = {
     "refusals": ("Requests that the gateway answered with an error itself.", ("door", "status")),
     "vendor_errors": ("Vendors' errors, and requests without an answer.", ("resource", "kind")),
 }
+
+
+class Gauge(NamedTuple):
+    """What is so at a moment: figures by the values of a label, or (``label`` is empty) one figure."""
+
+    name: str
+    text: str
+    label: str
+    figures: Mapping[str, float]
 
 
 class _Latencies:
@@ -53,14 +65,6 @@ class _Latencies:
         self.classes[bisect_left(SECONDS, seconds)] += 1
         self.sum += seconds
 
-    def told(self) -> list[tuple[str, float]]:
-        """Upper bounds and how many requests took at most so long."""
-        told, so_far = [], 0
-        for bound, count in zip([*map(str, SECONDS), "+Inf"], self.classes, strict=True):
-            so_far += count
-            told.append((bound, float(so_far)))
-        return told
-
 
 class Metrics:
     """What has happened since the gateway started. Used in one event loop."""
@@ -69,8 +73,6 @@ class Metrics:
         self._counts: dict[str, defaultdict[tuple[str, ...], float]] = {name: defaultdict(float) for name in _COUNTERS}
         self._latencies: dict[tuple[str, str, str], _Latencies] = {}
         self._values: dict[str, set[str]] = {}
-        self._gauges: list[tuple[str, str, str, Mapping[str, float]]] = []
-        self._registry: CollectorRegistry | None = None
 
     def forwarded(self, door: str, method: str, route: str, seconds: float) -> None:
         """A request was answered, by the vendor or in its place; ``route`` is the template of its path."""
@@ -108,24 +110,34 @@ class Metrics:
             known.add(value)
         return value
 
-    def text(self, gauges: Iterable[tuple[str, str, str, Mapping[str, float]]]) -> bytes:
-        """All of it in Prometheus' text format.
+    def snapshot(self, gauges: Iterable[Gauge]) -> Snapshot:
+        """The figures as they are at this moment, with these gauges."""
+        return Snapshot(
+            {name: dict(counts) for name, counts in self._counts.items()},
+            {route: (tuple(each.classes), each.sum) for route, each in self._latencies.items()},
+            tuple(gauges),
+        )
 
-        Args:
-            gauges: what is so at this moment: name, help, label and the figure by the label's value. A gauge whose
-                label is empty has one figure.
-        """
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Figures that change no more, to be made text of in a thread: that takes a while."""
+
+    counts: Mapping[str, Mapping[tuple[str, ...], float]]
+    latencies: Mapping[tuple[str, str, str], tuple[tuple[int, ...], float]]
+    gauges: tuple[Gauge, ...]
+
+    def text(self) -> bytes:
+        """All of it, and what the process uses, in Prometheus' text format."""
         from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-        if self._registry is None:
-            self._registry = CollectorRegistry(auto_describe=False)
-            ProcessCollector(registry=self._registry)
-            self._registry.register(self)
-        self._gauges = list(gauges)
-        return generate_latest(self._registry)
+        registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=registry)
+        registry.register(self)
+        return generate_latest(registry)
 
     def describe(self) -> list[Metric]:
-        """For the registry: that nothing is to be collected to learn the names."""
+        """For the registry: nothing is to be collected to learn the names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -134,56 +146,55 @@ class Metrics:
 
         for name, (text, labels) in _COUNTERS.items():
             counter = CounterMetricFamily(f"qrmi_{name}", text, labels=labels)
-            for values, count in self._counts[name].items():
+            for values, count in self.counts[name].items():
                 counter.add_metric(values, count)
             yield counter
         text = "Seconds from a request at a door to the end of its answer; polls that are held count with their wait."
         histogram = HistogramMetricFamily("qrmi_door_request_seconds", text, labels=("door", "method", "route"))
-        for route, latencies in self._latencies.items():
-            histogram.add_metric(route, latencies.told(), latencies.sum)
+        for route, (classes, seconds) in self.latencies.items():
+            histogram.add_metric(route, list(zip(BOUNDS, accumulate(map(float, classes)), strict=True)), seconds)
         yield histogram
-        for name, text, label, figures in self._gauges:
-            gauge = GaugeMetricFamily(f"qrmi_{name}", text, labels=(label,) if label else ())
-            for value, figure in figures.items():
-                gauge.add_metric((value,) if label else (), figure)
+        for each in self.gauges:
+            gauge = GaugeMetricFamily(f"qrmi_{each.name}", each.text, labels=(each.label,) if each.label else ())
+            for value, figure in each.figures.items():
+                gauge.add_metric((value,) if each.label else (), figure)
             yield gauge
 
 
 def metrics_application(gateway: Gateway, guard: Guard) -> web.Application:
     """``/metrics``, for anybody who reaches the listener."""
-    from prometheus_client import CONTENT_TYPE_LATEST
 
     async def metrics(_: web.Request) -> web.Response:
-        text = gateway.metrics.text(await _gauges(gateway))
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        snapshot = gateway.metrics.snapshot(await _gauges(gateway))
+        return web.Response(body=await gateway.within("loop", snapshot.text), headers={"Content-Type": TEXT_FORMAT})
 
     application = web.Application(middlewares=[guard.middleware], client_max_size=1)
     application.router.add_get("/metrics", metrics, allow_head=False)
     return application
 
 
-async def _gauges(gateway: Gateway) -> list[tuple[str, str, str, Mapping[str, float]]]:
+async def _gauges(gateway: Gateway) -> list[Gauge]:
     known = gateway.resources.resources
     leases = Counter(record.state.value for record in gateway.keeper.live())
-    healthy: Any = await gateway.journal_health() == "ok"
+    healthy = await gateway.journal_health() == "ok"
     return [
-        ("lanes", "Lanes of a resource.", "resource", {name: each.lanes for name, each in known.items()}),
-        ("lanes_used", "Lanes that leases hold.", "resource", {name: gateway.keeper.used(name) for name in known}),
-        (
+        Gauge("lanes", "Lanes of a resource.", "resource", {name: each.lanes for name, each in known.items()}),
+        Gauge("lanes_used", "Lanes that leases hold.", "resource", {name: gateway.keeper.used(name) for name in known}),
+        Gauge(
             "queued_tasks",
             "Tasks that wait at the vendor, of all its customers, as far as it tells.",
             "resource",
             {name: gateway.vendors.queue(name) for name in known if gateway.resources.access(name) != "local"},
         ),
-        (
+        Gauge(
             "out_of_service",
             "1 for a resource that operators or its vendor took out of service.",
             "resource",
             {name: float(gateway.outages.state(name) is not None) for name in known},
         ),
-        ("leases", "Leases that hold something.", "state", dict(leases)),
-        ("journal_healthy", "1 while the journal can be read.", "", {"": float(healthy)}),
-        (
+        Gauge("leases", "Leases that hold something.", "state", dict(leases)),
+        Gauge("journal_healthy", "1 while the journal can be read.", "", {"": float(healthy)}),
+        Gauge(
             "comments_pending",
             "Jobs whose usage waits to be written into Slurm's accounting.",
             "",

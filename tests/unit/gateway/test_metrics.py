@@ -10,7 +10,7 @@ from gateway_case import RESOURCES, Case
 from munge_daemon import Munged
 from prometheus_client.parser import text_string_to_metric_families
 
-from qrmi_core.gateway.metrics import MOST_VALUES, Metrics
+from qrmi_core.gateway.metrics import MOST_VALUES, Gauge, Metrics
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -33,7 +33,9 @@ def test_what_happened_is_counted() -> None:
     metrics.ended("fez", None, "failed", None)
     metrics.refused("ibm", 403)
     metrics.vendor_error("fez", "503")
-    text = metrics.text([("lanes", "Lanes.", "resource", {"fez": 2}), ("healthy", "Well.", "", {"": 1.0})])
+    text = metrics.snapshot(
+        [Gauge("lanes", "Lanes.", "resource", {"fez": 2}), Gauge("healthy", "Well.", "", {"": 1.0})]
+    ).text()
     assert sample(text, "qrmi_tasks_submitted_total", resource="fez", program="sampler") == 2
     assert sample(text, "qrmi_tasks_ended_total", resource="fez", program="sampler", outcome="completed") == 2
     assert sample(text, "qrmi_tasks_ended_total", resource="fez", program="", outcome="failed") == 1
@@ -48,7 +50,7 @@ def test_latencies_are_a_histogram_by_door_and_route() -> None:
     metrics = Metrics()
     for seconds in (0.0004, 0.001, 0.3, 100.0):
         metrics.forwarded("ibm", "GET", "/jobs/{id}", seconds)
-    text = metrics.text([])
+    text = metrics.snapshot([]).text()
     route = {"door": "ibm", "method": "GET", "route": "/jobs/{id}"}
     counts = {
         bound: sample(text, "qrmi_door_request_seconds_bucket", **route, le=bound)
@@ -62,10 +64,14 @@ def test_clients_cannot_make_figures_without_end() -> None:
     metrics = Metrics()
     for number in range(3 * MOST_VALUES):
         metrics.submitted("fez", f"program-{number}" * 100)
-    told = [labels for name, labels in samples(metrics.text([])) if name == "qrmi_tasks_submitted_total"]
+    text = metrics.snapshot([]).text()
+    told = [labels for name, labels in samples(text) if name == "qrmi_tasks_submitted_total"]
     assert len(told) == MOST_VALUES + 1
     assert max(len(value) for labels in told for _, value in labels) <= 60
-    assert sample(metrics.text([]), "qrmi_tasks_submitted_total", resource="fez", program="other") == 2 * MOST_VALUES
+    assert (
+        sample(metrics.snapshot([]).text(), "qrmi_tasks_submitted_total", resource="fez", program="other")
+        == 2 * MOST_VALUES
+    )
 
 
 def test_it_listens_for_the_sites_monitoring(daemons: Munged, tmp_path: Path) -> None:

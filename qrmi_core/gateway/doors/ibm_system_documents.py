@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ WORDS = {
 TOO_LONG = "Cancelled - Ran too long"
 TOO_LONG_CODE = "1305"
 FAILED_CODE = 1517
+SIGNED = re.compile(r"(https?://[^\s?]+)\?[^\s\"')]+")
+"""The URLs of a task's objects, with which the machine reaches the storage: their query is as good as a key."""
 
 
 def job_document(before: Mapping[str, Any], info: TaskInfo) -> dict[str, Any]:
@@ -34,7 +37,8 @@ def job_document(before: Mapping[str, Any], info: TaskInfo) -> dict[str, Any]:
         code = int(info.code) if info.code and info.code.isdecimal() else FAILED_CODE
         if info.code == TOO_LONG_CODE:
             word, state_word = TOO_LONG, WORDS[TaskStatus.CANCELLED]
-    told = {"status": state_word, "reason": info.reason, "reason_code": code, "reason_solution": info.solution}
+    reason = None if info.reason is None else SIGNED.sub(r"\1", info.reason)
+    told = {"status": state_word, "reason": reason, "reason_code": code, "reason_solution": info.solution}
     seconds = info.qpu_seconds
     return {
         **before,

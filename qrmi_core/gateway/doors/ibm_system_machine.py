@@ -22,6 +22,7 @@ from qrmi_core.gateway.doors.ibm_documents import Kept, noted
 from qrmi_core.gateway.doors.ibm_system_documents import job_document, was_sent
 from qrmi_core.gateway.doors.ibm_watch import JobWatch, Seen
 from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
+from qrmi_core.leases.sqlite_journal import TASK_COLUMNS
 from qrmi_core.payloads import QiskitPrimitive
 from qrmi_core.resource import JobContext
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -35,6 +36,10 @@ VENDOR_SECONDS = 30.0
 TARGET_SECONDS = 60.0
 BUSY = frozenset({423, 429})
 LOST = "the machine does not know it any more: it was cancelled when its job ended, or removed by others"
+
+LEFT_BEHIND = f"""SELECT {", ".join(f"tasks.{name}" for name in TASK_COLUMNS)} FROM tasks
+    JOIN leases ON leases.id = tasks.lease
+    WHERE tasks.resource = ? AND tasks.task_id = ? AND tasks.ended IS NULL AND NOT leases.may_hold"""  # noqa: S608
 
 _Answer = TypeVar("_Answer")
 
@@ -109,7 +114,23 @@ class Machine:
                     text = f"{self._name} {what}, also after waiting {self.patience:g} s: try again later"
                     raise Refusal(429, text, code=error.code) from error
             await self.watch.refresh()  # what has ended frees its lane
+            if not now:
+                await self._free_left_behind()
             await polling.pause_async(pause)
+
+    async def _free_left_behind(self) -> None:
+        """Note how tasks ended after which nobody asked, and remove their records; records of others stay."""
+        if self.keeps_records:
+            return
+        journal, within = self.doors.gateway.journal, self.doors.gateway.within
+        with contextlib.suppress(QRMIError):
+            for info in (await self.do(self.driver.task_infos)).values():
+                rows = await within("journal", journal.rows, LEFT_BEHIND, (self._name, info.id))
+                if info.status.is_final and rows:
+                    task = LeaseTask(*rows[0])
+                    after = noted(task, job_document(Kept.of(task).document, info))
+                    await within("journal", journal.update_task, after)
+                    await self.do(self.driver.free_lane, info.id)
 
     async def info(self, task: LeaseTask) -> TaskInfo | None:
         """What is known of a task that the list of the machine does not show; None of one that was never taken."""

@@ -19,11 +19,12 @@ from ibm_system_case import SystemSite, start
 from munge_daemon import Munged
 from vendor_site import Clock
 
-from qrmi_core import JobContext, QiskitPrimitive, TaskStatus, polling
+from qrmi_core import JobContext, QiskitPrimitive, TaskInfo, TaskStatus, polling
 from qrmi_core.drivers.ibm_compute import IBMQuantumComputeService
+from qrmi_core.drivers.vendor import new_id
 from qrmi_core.errors import QRMIError, TaskNotFound
 from qrmi_core.gateway.dialects.ibm_system import QuantumSystem
-from qrmi_core.gateway.doors.ibm_system_documents import unsent
+from qrmi_core.gateway.doors.ibm_system_documents import job_document, unsent
 from qrmi_core.leases import LeaseTask
 
 ROOTS = ("/r/onsite/api/v1", "/r/onsite/experimental/api/v1", "/experimental/api/v1")
@@ -200,6 +201,12 @@ def test_a_task_that_fails_or_takes_too_long_says_so(clock: Clock, granted: Call
     assert late["state"]["reason_code"] == 1305
 
 
+def test_signed_urls_of_the_storage_are_not_told() -> None:
+    reason = "GET https://s3.example.org/b/input_1.json?X-Amz-Signature=ab12&X-Amz-Date=1 answered 403: forbidden"
+    told = job_document({}, TaskInfo("1", TaskStatus.FAILED, reason=reason))
+    assert told["state"]["reason"] == "GET https://s3.example.org/b/input_1.json answered 403: forbidden"
+
+
 @pytest.mark.parametrize("program", ["executor", "noise-learner"])
 def test_programs_that_the_machine_does_not_have(
     machine: SystemSite, granted: Callable[..., Job], program: str
@@ -317,6 +324,33 @@ def test_more_jobs_than_lanes_wait_for_one(machine: SystemSite, granted: Callabl
     for number, task in enumerate(tasks):
         shows(task.result(timeout=60).value.encode(), number)
     assert machine.emulator.device.runs == runs + 6
+
+
+def test_lanes_that_an_earlier_gateway_left_behind_are_freed(
+    machine: SystemSite, daemons: Munged, tmp_path: Path
+) -> None:
+    """Nobody asked for the end of those tasks; a record that is not of this gateway stays."""
+    dialect(machine).counts_ended_jobs = True
+    with doored(tmp_path, daemons.socket, resources(machine)) as first:
+        job = first.granted("onsite", uid=1008)
+        task = job.ask("POST", f"{ROOTS[0]}/jobs", order(14))[1]["id"]
+        others = new_id()
+        other = machine.resource(context=JobContext())
+        other.store_input(others, b"{}")
+        other.submit_stored(others, sampler_payload(15))
+        assert polling.wait_until(
+            lambda: {each.status for each in dialect(machine).jobs.values()} == {"Completed", "Failed"}, timeout=30
+        )
+        first.release(job)
+    first.gateway.journal.close()
+    with doored(tmp_path, daemons.socket, resources(machine)) as second:
+        job = second.granted("onsite", uid=1008)
+        assert set(dialect(machine).jobs) == {task, others}
+        shows(ours(job).submit(sampler_payload(16)).result(timeout=60).value.encode(), 16)
+        assert task not in dialect(machine).jobs
+        assert others in dialect(machine).jobs
+        shows(ours(job).task(task).result(timeout=60).value.encode(), 14)
+        second.release(job)
 
 
 def test_a_machine_that_stays_busy_says_so(machine: SystemSite, daemons: Munged, tmp_path: Path, clock: Clock) -> None:

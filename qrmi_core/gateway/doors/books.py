@@ -93,6 +93,15 @@ class Books:
         known = self._known.get(lease.id, {}).values()
         return [task for task in known if task.resource == resource and task.kind == kind]
 
+    def unfinished(self, resource: str) -> list[tuple[str, LeaseTask]]:
+        """The tasks on a resource that are not known to have ended, with the live leases that they are of."""
+        return [
+            (lease, task)
+            for lease, tasks in self._known.items()
+            for task in tasks.values()
+            if task.resource == resource and task.kind == "task" and task.ended is None
+        ]
+
     async def readable(self, lease: LeaseRecord, resource: str, kind: str = "task") -> list[LeaseTask]:
         """The same with those of earlier leases of the same user and account, the last first, 10,000 at most."""
         query = f"SELECT {_COLUMNS} {_FROM} WHERE {_OWNERS} AND kind = ? ORDER BY tasks.submitted DESC LIMIT ?"

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -38,6 +38,9 @@ MOST_PAGES = 10
 MOST_ALONE = 50
 CLOCKS_APART = 300.0
 MOST_CLIENTS = 50_000
+GONE_SECONDS = 600.0
+"""After so long a job that the vendor does not know is none."""
+
 HEADERS = {"Accept": "application/json", "IBM-API-Version": "2025-01-01", hdrs.ACCEPT_ENCODING: "identity"}
 
 
@@ -71,15 +74,20 @@ class JobWatch:
         self._tasks: dict[str, LeaseTask] = {}
         self._just: dict[str, str] = {}
         self._clients: dict[tuple[str, str], tuple[str, float]] = {}
+        for lease_id, task in door.doors.books.unfinished(name):
+            if (lease := door.doors.gateway.keeper.current(lease_id)) is not None:
+                self._add(lease, task)
 
     def submitted(self, lease: LeaseRecord, task: LeaseTask) -> None:
         """A job was submitted."""
         self._add(lease, task)
+        if len(self._just) >= MOST_CLIENTS:
+            self._just.clear()
         self._just[lease.id] = task.task_id
 
     def _add(self, lease: LeaseRecord, task: LeaseTask) -> None:
-        self._of[task.task_id], self._tasks[task.task_id] = lease, task
-        self._watch.add(task.task_id)
+        if self._watch.add(task.task_id):
+            self._of[task.task_id], self._tasks[task.task_id] = lease, task
 
     async def refreshed(self, lease: LeaseRecord, tasks: Iterable[LeaseTask]) -> None:
         """See that the books tell of a moment ago, where the vendor answers."""
@@ -132,7 +140,16 @@ class JobWatch:
                 found[task_id] = seen
         for task_id, seen in found.items():
             await self._note(task_id, seen)
+        for task_id in alone:
+            if task_id not in found and time.time() - (self._tasks[task_id].submitted or 0.0) > GONE_SECONDS:
+                self._forget(task_id)
         return found
+
+    def _forget(self, task_id: str) -> None:
+        """A job that was deleted elsewhere."""
+        lease, task = self._of.pop(task_id), self._tasks.pop(task_id)
+        self._door.doors.books.changed(lease, replace(task, ended=time.time(), outcome="gone"))
+        self._watch.drop(task_id)
 
     async def _listed(self, wanted: set[str]) -> dict[str, Seen]:
         """Those of the jobs that the vendor's list shows by now."""
@@ -152,6 +169,8 @@ class JobWatch:
         return Seen(document, whole=True) if document else None
 
     async def _json(self, path: str, *, missing: Any = None) -> Any:
+        if self._name not in self._door.doors.gateway.resources.resources:
+            raise LookFailed(f"{self._name} is not configured any more")
         status, told = await self._door.way(self._name).json("GET", path, headers=HEADERS)
         if status == 404 and missing is not None:
             return missing

@@ -68,14 +68,21 @@ class Watch(Generic[Told]):
         self._ending: asyncio.Task[None] | None = None
         self._stopping = stopping
 
-    def add(self, task_id: str) -> None:
-        """Look at a task from now on, until it has ended."""
-        if task_id not in self._since and task_id not in self._ended:
+    def add(self, task_id: str) -> bool:
+        """Look at a task from now on, until it has ended; False where it is known to have."""
+        if task_id in self._ended:
+            return False
+        if task_id not in self._since:
             self._since[task_id] = time.monotonic()
             if self._tending is None or self._tending.done():
                 self._tending = asyncio.ensure_future(self._tend())
             if self._ending is None:
                 self._ending = asyncio.ensure_future(self._let_go())
+        return True
+
+    def drop(self, task_id: str) -> None:
+        """Look at a task no longer: there is none."""
+        self._end(task_id)
 
     @property
     def watched(self) -> tuple[str, ...]:

@@ -312,6 +312,16 @@ def test_what_came_of_a_job_is_in_the_books(gateway: Doored) -> None:
     assert row["submitted"] <= row["ended"]
 
 
+def test_a_job_that_somebody_deleted_at_the_vendor_is_looked_for_no_longer(gateway: Doored) -> None:
+    job, books = gateway.granted("Fez", uid=4011), gateway.gateway.doors.books
+    lease, document = gateway.keeper.get(job.lease), {"id": "gone", "state": {"status": "Queued"}}
+    detail = json.dumps({"tag": None, "document": document})
+    gateway.do(books.add(lease, LeaseTask("Fez", "gone", detail=detail, submitted=time.time() - 3600.0)))
+    assert job.ask("GET", f"{ROOT}/jobs/gone?exclude_params=true")[1]["errors"][0]["code"] == "1291"
+    (task,) = books.of_lease(lease, "Fez")
+    assert (task.outcome, task.ended is not None) == ("gone", True)
+
+
 ROUTES = [
     ("GET", "/jobs/{job}", None),
     ("GET", "/jobs/{job}?exclude_params=true", None),

@@ -94,7 +94,7 @@ async def test_who_waits_is_told_of_the_end() -> None:
     await at_last(lambda: len(vendor.asked) > 2)
     vendor.tasks["a"] = "done"
     assert await asyncio.gather(*waiting) == ["done"] * 20
-    assert watch.watched == ("b",)
+    assert (watch.watched, watch.add("b"), watch.add("a")) == (("b",), True, False)
     asked = len(vendor.asked)
     assert await watch.told("a") == await watch.ended("a", PATIENCE) == "done"
     assert len(vendor.asked) == asked
@@ -132,6 +132,16 @@ async def test_a_task_that_the_vendor_does_not_know() -> None:
     watch = vendor.watch()
     assert await watch.told("b") is None
     assert await watch.ended("b", PATIENCE) is None
+
+
+@tried
+async def test_a_task_that_is_dropped_is_waited_for_no_longer() -> None:
+    vendor = Vendor(a="queued")
+    watch = vendor.watch()
+    waiting = asyncio.ensure_future(watch.ended("a", PATIENCE))
+    await at_last(lambda: len(vendor.asked) > 1)
+    watch.drop("a")
+    assert (await waiting, watch.watched) == ("queued", ())
 
 
 @tried

@@ -13,6 +13,8 @@ import ssl
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass  # noqa: TID251  they read the environment and speak no HTTP
 
 import aiohttp
 from aiohttp import web
@@ -115,6 +117,7 @@ class Upstream:
         """
         self._url = url.rstrip("/")
         self._settings = settings
+        self._proxy = settings.proxy or _proxy_of_the_environment(self._url)
         self._authorization = authorization
         self._name = name
         self._session: aiohttp.ClientSession | None = None
@@ -266,7 +269,7 @@ class Upstream:
                 headers=sent,
                 data=data() if data is not None else None,
                 allow_redirects=False,
-                proxy=self._settings.proxy,
+                proxy=self._proxy,
                 skip_auto_headers=NOT_ADDED,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -291,6 +294,15 @@ class Upstream:
 def _goes_on(header: str) -> bool:
     name = header.lower()
     return name not in HOP_BY_HOP and name not in CREDENTIALS and not name.startswith("x-forwarded")
+
+
+def _proxy_of_the_environment(url: str) -> str | None:
+    """The proxy that the gateway's own environment names for a server, as drivers take it too."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    known = getproxies()
+    return known.get(parts.scheme) or known.get("all")
 
 
 def _tls(settings: HttpSettings) -> ssl.SSLContext:

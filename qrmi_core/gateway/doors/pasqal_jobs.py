@@ -12,7 +12,7 @@ from aiohttp import web
 
 from qrmi_core.drivers.pasqal_batches import batch_info, job_info
 from qrmi_core.gateway.doors.door import Refusal, Visit
-from qrmi_core.gateway.doors.pasqal_api import is_id, no_job, succeeded
+from qrmi_core.gateway.doors.pasqal_api import LONGEST_HOLD, is_id, no_job, succeeded
 from qrmi_core.gateway.doors.pasqal_forms import (
     JOB_FILTERS,
     PAGE,
@@ -141,8 +141,14 @@ class PasqalJobs(PasqalPassing):
         return (await self._job_view(visit, request.match_info["job"])).response()
 
     async def job_status(self, visit: Visit, request: web.Request) -> web.StreamResponse:
-        job_id = await self._own_job(visit, request)
-        return (await self._ask(resource_of(visit), "GET", f"/v1/jobs/{job_id}/status")).response()
+        job_id, end = await self._own_job(visit, request), time.monotonic() + LONGEST_HOLD
+        name = resource_of(visit)
+        while True:
+            answer = await self._ask(name, "GET", f"/v1/jobs/{job_id}/status")
+            unfinished = answer.is_success and (await decoded(answer)).get("status") in UNFINISHED
+            if not unfinished or time.monotonic() > end or self.doors.stopping.is_set():
+                return answer.response()
+            await self._watch(name).settled(self._batch_of.get((name, job_id), job_id), SHORT_HOLD)
 
     async def cancel_job(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         job_id = await self._own_job(visit, request)

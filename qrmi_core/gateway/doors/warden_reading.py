@@ -19,7 +19,7 @@ from qrmi_core.drivers.warden_batch import counter_of
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.dialects.dialect import Refused
 from qrmi_core.gateway.dialects.pasqal_filters import BATCH_FILTERS, JOB_FILTERS, page, selected
-from qrmi_core.gateway.dialects.pasqal_records import Batch
+from qrmi_core.gateway.dialects.pasqal_records import WORDS, Batch
 from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.pasqal_api import LONGEST_HOLD, is_id, no_batch, no_job, succeeded
 from qrmi_core.gateway.doors.pasqal_forms import has_settled
@@ -39,6 +39,7 @@ __all__ = ["BATCH", "WardenReading", "checked", "name_in", "project_of", "refusa
 BATCH = "batch"
 KEPT = 4096
 SPECS_SECONDS = 60.0
+SHORT_HOLD = 1.0
 _NO_REASON = "Warden gives no reason for a failed job"
 
 
@@ -262,8 +263,13 @@ class WardenReading(WardenNative):
 
     async def job_status(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         batch, job = await self._own_job(visit, request.match_info["job"])
-        shown = batch.shown(project_of(visit), _user(visit))
-        return succeeded({"status": shown.jobs[0].status(await self._info(visit, job))})
+        end = time.monotonic() + LONGEST_HOLD
+        while True:
+            info = await self._info(visit, job)
+            if info.status.is_final or time.monotonic() > end or self.doors.stopping.is_set():
+                return succeeded({"status": WORDS[info.status]})
+            self._waiting[batch.id] = visit
+            await self._watch(resource_of(visit)).settled(batch.id, SHORT_HOLD)
 
     async def results_link(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         batch, job = await self._own_job(visit, request.match_info["job"])

@@ -372,3 +372,21 @@ def test_a_token_of_the_site_that_has_expired_is_renewed(daemons: Munged, tmp_pa
             logs = json.dumps([*job.environment.values()])
             assert values["QRMI_PASQAL_CLOUD_CLIENT_SECRET"] not in logs
             site.release(job)
+
+
+GARBAGE = [
+    b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 2000, b'{"a":' * 600, b"\x1f\x8b\x08", b'{"jobs": 1e400}',
+    b'{"tags": ["\\ud800"]}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", GARBAGE)
+def test_garbage_is_refused(job: Job, body: bytes) -> None:
+    for method, path in (
+        ("POST", "v1/batches"), ("PATCH", "v1/batches/cancel"), ("PATCH", "v1/batches/x/tags"),
+        ("POST", "v2/batches/%20/jobs"), ("GET", "v1/batches?limit=x"), ("GET", "v2/jobs?offset=-1"),
+        ("GET", "v1/batches?zz=1"), ("GET", "v2/jobs/..%2f"),
+    ):  # fmt: skip
+        for encoding in ("identity", "gzip"):
+            status, told = job.ask(method, f"{CORE}/{path}", body, headers={"Content-Encoding": encoding})
+            assert (status in {400, 403, 404}, told["status"]) == (True, "fail"), (path, status, told)

@@ -120,14 +120,16 @@ class WardenNative(PasqalApi, PassThrough):
             raise Refusal(401, "one munge credential was expected, in X-Munge-Cred")
         decode = functools.partial(munge.decode, credentials[0], socket=gateway.settings.munge_socket)
         try:
-            uid = (await gateway.within("auth", decode)).uid
+            told = await gateway.within("auth", decode)
         except munge.CredentialRejected as error:
             raise Refusal(401, str(error)) from error
-        leases = [record for record in gateway.keeper.live() if _holds(record, uid, name)]
+        if told.payload:  # it was made for some other service, which may pass it on
+            raise Refusal(401, "the munge credential was not made for Warden: it carries something")
+        leases = [record for record in gateway.keeper.live() if _holds(record, told.uid, name)]
         here = [record for record in leases if await self._is_here(record, request)]
         if not here:
             raise NotAdmitted
-        return uid, here
+        return told.uid, here
 
     async def _is_here(self, record: LeaseRecord, request: web.Request) -> bool:
         token = self.doors.tokens.web_token(record.id, seconds=ADMISSION_SECONDS)

@@ -104,7 +104,7 @@ class WardenReading(WardenNative):
         self, visit: Visit, method: str, path: str, body: bytes | None = None, session: str | None = None
     ) -> Answer:
         holder = visit.lease.holder
-        return await self.asked(holder and holder.uid, resource_of(visit), method, path, body, session)
+        return await self.asked(None if holder is None else holder.uid, resource_of(visit), method, path, body, session)
 
     async def _own(self, visit: Visit, batch_id: str) -> WardenBatch:
         """A batch that the job may know.

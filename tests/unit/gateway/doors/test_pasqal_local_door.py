@@ -22,7 +22,7 @@ from munge_daemon import Munged, munged
 from pasqal_local_case import payload, pulse, verify, warden
 from vendor_site import Clock, Site
 
-from qrmi_core import JobContext, polling
+from qrmi_core import JobContext, munge, polling
 from qrmi_core.drivers.pasqal_local import PasqalLocal
 from qrmi_core.gateway.faults import Faults
 from qrmi_core.gateway.helper_client import HelperClient
@@ -165,6 +165,10 @@ def test_wardens_api_is_open_to_the_user_with_a_lease_and_his_session_only(premi
         headers = {"Authorization": "", "X-Munge-Cred": credential}
         assert job.ask("GET", "/r/orion/qpu/specs", headers=headers)[0] == expected
     assert job.ask("GET", "/r/orion/jobs")[0] == 401
+    for carried, said in ((b"qrmi1 GET /v1/leases", "it carries something"), (b"", "not one of this gateway")):
+        headers = {"X-Munge-Cred": munge.encode(carried, socket=premises.gateway.munge_socket)}
+        status, told = job.ask("GET", "/r/orion/jobs", headers=headers)
+        assert (status, said in told["detail"]) == (401, True), told
     session, late = premises.session(other), [premises.helper.munge_user(BOB) for _ in range(2)]
     premises.gateway.release(other)
     for method, path, sent in (("GET", f"/jobs/{theirs}", None), ("POST", "/jobs", body)):

@@ -7,6 +7,7 @@ Results are fetched through the gateway: the storage's own addresses are good fo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -116,7 +117,8 @@ class PasqalCloudDoor(PasqalJobs):
             await self.doors.books.add(visit.lease, noted)
         except QRMIError:
             # Nobody would end what stands in no books.
-            await self._ask(task.resource, "PATCH", f"/v2/batches/{batch_id}/cancel")
+            with contextlib.suppress(QRMIError):
+                await self._ask(task.resource, "PATCH", f"/v2/batches/{batch_id}/cancel")
             raise
         self._note(visit, noted, view)
         return answer.response()

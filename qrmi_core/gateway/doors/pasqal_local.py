@@ -87,7 +87,8 @@ class WardenDoor(WardenReading):
             try:
                 batch = await self._started(visit, batch, specs)
             except BaseException:
-                await self._keep(replace(self._files.at_hand(batch.id) or batch, open=False, cancelled=True))
+                with contextlib.suppress(QRMIError):
+                    await self._keep(replace(self._files.at_hand(batch.id) or batch, open=False, cancelled=True))
                 raise
         return await self._shown(visit, batch)
 
@@ -146,11 +147,15 @@ class WardenDoor(WardenReading):
             raise refusal(answer)
         number = number_in(answer)
         task = LeaseTask(name, str(number), parent=batch.id, program="pulser", shots=runs)
-        await self.doors.books.add(visit.lease, task)
+        await self.noted_or_cancelled(visit.lease, task)
         return number
 
     async def _keep(self, batch: WardenBatch) -> None:
-        await self.doors.gateway.within("journal", self._files.save, batch)
+        try:
+            await self.doors.gateway.within("journal", self._files.save, batch)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise Refusal(503, f"the gateway cannot keep the batch ({reason}): try again later") from error
 
     async def add_jobs(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         batch = await self._own(visit, request.match_info["batch"])

@@ -6,6 +6,7 @@ A request without the job's session tells its user and its node only; then it is
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hmac
 import time
@@ -20,6 +21,7 @@ from qrmi_core.config import ConfiguredResource
 from qrmi_core.drivers.pasqal_local import URL, PasqalLocal
 from qrmi_core.drivers.vendor import DEVICE, MIN_POLL
 from qrmi_core.drivers.warden import MUNGE_SOCKET
+from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.bodies import Spooled, top_level
 from qrmi_core.gateway.doors.admission import NotAdmitted
 from qrmi_core.gateway.doors.door import AT_RESOURCE, Refusal
@@ -173,8 +175,23 @@ class WardenNative(PasqalApi, PassThrough):
         async with body:
             answer = await self.asked(uid, name, "POST", "/jobs", body, session)
         if answer.is_success:
-            await self.doors.books.add(lease, LeaseTask(name, str(number_in(answer)), program="pulser", shots=shots))
+            task = LeaseTask(name, str(number_in(answer)), program="pulser", shots=shots)
+            await self.noted_or_cancelled(lease, task)
         return answer.response()
+
+    async def noted_or_cancelled(self, lease: LeaseRecord, task: LeaseTask) -> None:
+        """Note a job that Warden has taken.
+
+        Raises:
+            QRMIError: it is not noted, so nobody would end it with the lease: it is cancelled, where Warden can.
+        """
+        try:
+            await self.doors.books.add(lease, task)
+        except QRMIError:
+            with contextlib.suppress(QRMIError):
+                uid = None if lease.holder is None else lease.holder.uid
+                await self.asked(uid, task.resource, "POST", f"/jobs/{task.task_id}/cancel")
+            raise
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         uid, leases = await self._admitted_by_munge(request)

@@ -26,7 +26,7 @@ from qrmi_core import JobContext, munge, polling
 from qrmi_core.drivers.pasqal_local import PasqalLocal
 from qrmi_core.gateway.faults import Faults
 from qrmi_core.gateway.helper_client import HelperClient
-from qrmi_core.leases import LeaseTask
+from qrmi_core.leases import JournalUnavailable, LeaseRecord, LeaseTask
 from qrmi_core.vendor_environment import HOOK
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the root helper runs as root")
@@ -315,6 +315,19 @@ def test_troubles_of_warden_are_told_as_they_are(premises: Premises, job: Job, f
     premises.faults.next_faults.append(("GET /jobs/{job}", "reset_before"))
     batch = made(job)
     assert job.ask("GET", f"{CORE}/v1/batches/{batch['id']}/status")[0] == 200
+
+
+def test_what_cannot_be_noted_is_cancelled(premises: Premises, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(_lease: LeaseRecord, task: LeaseTask) -> None:
+        if task.kind == "task":
+            raise JournalUnavailable("the journal cannot be written now", transient=True)
+
+    monkeypatch.setattr(premises.gateway.gateway.doors.books, "add", full)
+    counted = premises.faults.counters.requests["POST /jobs/{job}/cancel"]
+    body = {"sequence_builder": SEQUENCE, "jobs": [{"runs": 3}], "project_id": "x"}
+    status, told = job.ask("POST", f"{CORE}/v1/batches", body)
+    assert (status, "the journal cannot be written now" in told["message"]) == (503, True)
+    assert premises.faults.counters.requests["POST /jobs/{job}/cancel"] == counted + 1
 
 
 GARBAGE = [

@@ -75,8 +75,11 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def update_task(self, task: LeaseTask) -> None:
-        """Keep what is known of a task by now, whichever lease it is of; one that is not there is left out."""
+    def update_task(self, task: LeaseTask) -> Future[None]:
+        """Keep what is known of a task by now, whichever lease it is of; one that is not there is left out.
+
+        It does not block; what is kept later stands.
+        """
 
     @abstractmethod
     def tasks(self, lease_id: str) -> list[LeaseTask]:
@@ -129,11 +132,14 @@ class MemoryJournal(Journal):
         kept.set_result(room)
         return kept
 
-    def update_task(self, task: LeaseTask) -> None:
+    def update_task(self, task: LeaseTask) -> Future[None]:
         with self._lock:
             for lease_id, tasks in self._tasks.items():
                 if task in tasks:
                     self._tasks[lease_id] = {task if each == task else each: None for each in tasks}
+        kept: Future[None] = Future()
+        kept.set_result(None)
+        return kept
 
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         with self._lock:

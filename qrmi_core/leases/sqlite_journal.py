@@ -246,11 +246,15 @@ class SqliteJournal(Journal):
 
         return self.change(work)
 
-    def update_task(self, task: LeaseTask) -> None:
+    def update_task(self, task: LeaseTask) -> Future[None]:
         changed = ", ".join(f"{name} = ?" for name in TASK_COLUMNS[2:])
         query = f"UPDATE tasks SET {changed} WHERE resource = ? AND task_id = ?"  # noqa: S608
         values = (*astuple(task)[2:], task.resource, task.task_id)
-        self._do(lambda connection: connection.execute(query, values).rowcount)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(query, values)
+
+        return self.change(work)
 
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         query = f"SELECT {', '.join(TASK_COLUMNS)} FROM tasks WHERE lease = ? AND ended IS NULL ORDER BY rowid"  # noqa: S608

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from qrmi_core.leases import LeaseRecord, LeaseTask
@@ -117,13 +117,14 @@ class Books:
             if task.kind == "task" and before.ended is None and task.ended is not None:
                 self._metrics.ended(task.resource, task.program, task.outcome, task.usage)
 
-        def work() -> None:
-            try:
-                self._journal.update_task(task)
-            except JournalUnavailable as error:
+        def tell(written: Future[None]) -> None:
+            if (error := written.exception()) is not None:
                 _log.warning("what came of task %s on %s is not in the journal: %s", task.task_id, task.resource, error)
 
-        self._threads.submit(work)
+        try:
+            self._journal.update_task(task).add_done_callback(tell)
+        except JournalUnavailable as error:
+            _log.warning("what came of task %s on %s is not in the journal: %s", task.task_id, task.resource, error)
 
     async def usage(self, *, uid: int | None = None, since: float = 0.0) -> list[dict[str, Any]]:
         """What was run, the last first, as `qrmi usage` is told; of one user, or of all."""
@@ -131,7 +132,12 @@ class Books:
         names = ", ".join(f"leases.{name}" for name in ("id", *_USAGE[1:]))
         query = f"SELECT {names}, {_COLUMNS} {_FROM} WHERE {where} ORDER BY tasks.submitted DESC"
         rows = await self._within(self._journal.rows, query, (since, *(() if uid is None else (uid,))))
-        return [_told(dict(zip((*_USAGE, *TASK_COLUMNS), row, strict=True))) for row in rows]
+        return [_told(self._latest(dict(zip((*_USAGE, *TASK_COLUMNS), row, strict=True)))) for row in rows]
+
+    def _latest(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What the journal is still to be told is known here already."""
+        task = self._known.get(row["lease"], {}).get((row["resource"], row["task_id"]))
+        return row if task is None else row | asdict(task)
 
     async def _within(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -153,7 +153,7 @@ def test_a_journal_of_the_first_version_goes_on(tmp_path: Path) -> None:
     journal = SqliteJournal(file)
     try:
         assert journal.tasks("old") == [LeaseTask("a", "12")]
-        journal.update_task(LeaseTask("a", "12", ended=5.0, shots=100, usage=1.5, outcome="completed"))
+        journal.update_task(LeaseTask("a", "12", ended=5.0, shots=100, usage=1.5, outcome="completed")).result(10)
         assert journal.tasks("old") == []
         assert journal.rows("SELECT kind, shots, usage, outcome FROM tasks") == [("task", 100, 1.5, "completed")]
         journal.change(lambda connection: connection.execute("INSERT INTO tokens VALUES (x'00', 'old')")).result(10)

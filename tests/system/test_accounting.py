@@ -145,6 +145,7 @@ def test_a_finished_job_shows_its_lanes(site: AccountingSite, finished: int) -> 
     assert holdings(time.time() + 1, slurm_conf=conf) == []
 
 
+@pytest.mark.slow
 def test_a_qos_gate_refuses_at_submission(site: AccountingSite) -> None:
     first, second = site.jobs(USERS[0]), site.jobs(USERS[1])
     for command in commands("add qos qpu"):
@@ -188,6 +189,7 @@ def test_a_budget_makes_a_job_wait_or_refuses_it(site: AccountingSite) -> None:
         site.sacctmgr(*command)
 
 
+@pytest.mark.slow
 def test_a_comment_is_written_as_it_is(
     site: AccountingSite, helper: Helper, asked: HelperClient, finished: int
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_comment_is_written_as_it_is(
     assert site.sacct(finished, "SystemComment") == many
 
 
+@pytest.mark.slow
 def test_what_the_accounting_does_not_know_yet_is_worth_another_try(
     site: AccountingSite, helper: Helper, asked: HelperClient
 ) -> None:
@@ -217,6 +220,7 @@ def test_what_the_accounting_does_not_know_yet_is_worth_another_try(
     assert "Nothing modified" in done.stdout  # what the helper tells from "Modified jobs..."
 
 
+@pytest.mark.slow
 def test_a_job_that_was_put_back_into_the_queue_is_another_run(
     site: AccountingSite, helper: Helper, asked: HelperClient, finished: int
 ) -> None:
@@ -245,6 +249,7 @@ def test_each_task_of_an_array_has_its_own_comment(site: AccountingSite, helper:
     assert sorted(told) == sorted(f"{task}|qpu v=1 aer_fez.n={task}" for task in ends())
 
 
+@pytest.mark.slow
 def test_without_slurmdbd_nothing_is_tried_again(site: AccountingSite, tmp_path: Path) -> None:
     conf = tmp_path / "slurm.conf"
     text = "ClusterName=qrmi\nSlurmctldHost=localhost\nAccountingStorageType=accounting_storage/none\n"
@@ -256,6 +261,7 @@ def test_without_slurmdbd_nothing_is_tried_again(site: AccountingSite, tmp_path:
         assert not refused.value.transient
 
 
+@pytest.mark.slow
 def test_a_comment_waits_for_slurmdbd(site: AccountingSite, helper: Helper, asked: HelperClient, finished: int) -> None:
     moment = submitted(site, finished)
     lease(helper.journal, finished, moment)

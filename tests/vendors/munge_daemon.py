@@ -81,7 +81,14 @@ def _daemon(key: Path, socket: str, before: tuple[str, ...], origin: str | None)
             assert Path(socket).exists(), f"munged does not listen after {START_SECONDS:g} s"
             yield
         finally:
-            daemon.terminate()
+            # Between a look at its flag and its next wait it misses a signal.
+            assert polling.wait_until(lambda: _is_over(daemon), timeout=START_SECONDS), f"{command} does not end"
+
+
+def _is_over(daemon: subprocess.Popen[bytes]) -> bool:
+    if daemon.poll() is None:
+        daemon.terminate()
+    return daemon.poll() is not None
 
 
 def _munged() -> str:

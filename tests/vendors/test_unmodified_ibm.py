@@ -12,7 +12,7 @@ import pytest
 from unmodified_cells import IBM
 from unmodified_run import PROGRAMS, environment, qrmi_run, told
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

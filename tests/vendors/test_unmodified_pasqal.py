@@ -15,7 +15,7 @@ from unmodified_run import PROGRAMS, environment, qrmi_run, told
 
 from qrmi_core.vendor_environment import HOOK
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROGRAM = PROGRAMS / "pasqal_unmodified.py"
 

@@ -248,7 +248,7 @@ def test_what_slurm_is_told_goes_to_files_or_to_the_screen(site: Site) -> None:
     assert "Licenses=qpu_tiny2:1\n" in shown.stdout
     assert site.qrmi(*told, "--output", "out").returncode == 0
     assert sorted(path.name for path in (site.directory / "out").iterdir()) == [
-        "client.json", "node.json", "qrmi_plugstack.conf", "qrmi_qpus.lua", "qrmi_slurm.conf",
+        "client.json", "node.json", "qrmi_plugstack.conf", "qrmi_qpus.lua", "qrmi_sacctmgr.sh", "qrmi_slurm.conf",
     ]  # fmt: skip
     wrong = site.qrmi("slurm", "configure", "--config", "qrmi_config.json", "--gateway", "head")
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)

@@ -53,7 +53,7 @@ def running(case: Case) -> Iterator[None]:
     """The gateway in this process; another may take its journal up afterwards."""
     with case.running():
         yield
-    case.server.gateway._journal.close()
+    case.server.gateway.journal.close()
 
 
 def granted(case: Case, *, uid: int | None = None, job: int = 42) -> str:
@@ -65,7 +65,7 @@ def granted(case: Case, *, uid: int | None = None, job: int = 42) -> str:
 
 
 def told(case: Case, lease: str) -> list[tuple[str, str]]:
-    return [(task.resource, task.task_id) for task in case.server.gateway._journal.tasks(lease)]
+    return [(task.resource, task.task_id) for task in case.server.gateway.journal.tasks(lease)]
 
 
 def soon(condition: Callable[[], bool]) -> bool:

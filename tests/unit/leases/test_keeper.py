@@ -87,9 +87,7 @@ def test_a_newer_journal_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "newer") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(
-        JournalUnavailable, match=r"is of version 99, and this program knows \d+: start"
-    ):
+    with pytest.raises(JournalUnavailable, match=r"is of version 99, and this program knows \d+: start"):
         SqliteJournal(tmp_path / "newer")
 
 

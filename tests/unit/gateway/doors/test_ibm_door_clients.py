@@ -82,6 +82,7 @@ def test_sessions_last_no_longer_than_the_job(over_tls: Any, site: Site) -> None
     assert {each.state for each in site.emulator.dialect._sessions.values()} == {"closed"}
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_as_it_is(site: Site, daemons: Munged, tmp_path: Path) -> None:
     with doored(tmp_path, daemons.socket, [entry("Fez", site)]) as gateway:
         done = gateway.granted("Fez").run(TUTORIAL, tmp_path)

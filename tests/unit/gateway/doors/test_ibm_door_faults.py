@@ -221,6 +221,7 @@ def restarted(daemons: Munged, directory: Path) -> Iterator[tuple[Doored, Job, S
 PAYLOADS = [QiskitPrimitive("sampler", json.dumps(job_body(number)["params"]).encode()) for number in range(TASKS)]
 
 
+@pytest.mark.slow
 def test_results_arrive_although_the_gateway_was_killed(daemons: Munged, tmp_path: Path) -> None:
     with restarted(daemons, tmp_path) as (case, job, site), ThreadPoolExecutor(TASKS) as threads:
         resource = driver(job)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from doored import Job, doored
 from ibm_compute_case import sampler_payload, shows
 from ibm_system_case import start
@@ -36,6 +37,7 @@ BEFORE = 10
 """How many tasks the machine has when the gateway is killed, at least; others are on their way."""
 
 
+@pytest.mark.slow
 def test_all_results_arrive_and_no_task_runs_twice(daemons: Munged, tmp_path: Path) -> None:
     with start(lanes=COUNT) as machine:
         resources: list[dict[str, Any]] = [

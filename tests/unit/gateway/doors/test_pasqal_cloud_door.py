@@ -114,6 +114,7 @@ def test_a_batch_runs_and_its_tags_are_the_programs_own(vendor: Site, job: Job) 
     assert (status, result["counter"]) == (200, {"1": 10})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
@@ -159,6 +160,7 @@ def test_unmodified_programs_run(job: Job, tmp_path: Path, program: str, expecte
     assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
+@pytest.mark.slow
 def test_with_the_hook_a_program_runs_as_it_is(job: Job, tmp_path: Path) -> None:
     program = (
         "import os\n"

@@ -176,6 +176,7 @@ def test_wardens_api_is_open_to_the_user_with_a_lease_and_his_session_only(premi
         assert job.ask(method, f"/r/orion{path}", sent, headers=headers)[0] == 401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "expected"),
     [

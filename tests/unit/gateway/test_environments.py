@@ -97,9 +97,7 @@ def test_where_users_bring_the_key_nothing_is_acquired() -> None:
 
 
 def test_gateway_access_needs_a_gateway_that_jobs_reach() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"resources\[1\].access: jobs cannot reach the gateway: set"
-    ):
+    with pytest.raises(ConfigurationError, match=r"resources\[1\].access: jobs cannot reach the gateway: set"):
         made(AER, {**IBM, "access": "gateway"})
 
 

@@ -40,8 +40,9 @@ TESTS = {
 SMOKE = """
 import importlib, importlib.metadata, pkgutil, sys
 
-# Modules for which there are extras of their own, and the package without which they cannot be imported.
-APART = {"qrmi_core.gateway": "aiohttp", "qrmi_core.conformance": "aiohttp", "qrmi_pulser.qiskit_backend": "qiskit"}
+# Modules for which there are extras of their own, and the packages without which they cannot be imported.
+SERVER = {"aiohttp", "msgspec", "multidict", "yarl"}
+APART = {"qrmi_core.gateway": SERVER, "qrmi_core.conformance": SERVER, "qrmi_pulser.qiskit_backend": {"qiskit"}}
 there, *packages = sys.argv[1:]
 for package in packages:
     module = importlib.import_module(package)
@@ -50,8 +51,8 @@ for package in packages:
             try:
                 importlib.import_module(found.name)
             except ModuleNotFoundError as error:
-                lacking = [needs for start, needs in APART.items() if found.name.startswith(start)]
-                if error.name not in lacking or error.name in there.split(","):
+                lacking = set().union(*(needs for start, needs in APART.items() if found.name.startswith(start)))
+                if error.name not in lacking - set(there.split(",")):
                     raise
 for entry in importlib.metadata.distribution("qrmi-providers").entry_points:
     # What knows a framework is asked for only where that framework is.
@@ -115,7 +116,8 @@ def check(extra: str, wheel: Path, directory: Path) -> None:
     requirement = str(wheel) if extra == "bare" else f"{wheel}[{extra}]"
     # Of torch there are builds without the gigabytes for GPUs; pip's configuration says where.
     install(requirement, directory, prefer_uv=extra != "emulators")
-    there = {"gateway": "aiohttp", "all": "aiohttp,qiskit", "qiskit-pasqal": "qiskit"}.get(extra, "-")
+    server = "aiohttp,msgspec,multidict,yarl"
+    there = {"gateway": server, "all": f"{server},qiskit", "qiskit-pasqal": "qiskit"}.get(extra, "-")
     packages = ["qrmi_core", *sorted(NEEDS.get(extra, ()))]
     run(directory / "bin/python", "-c", SMOKE, there, *packages, cwd=directory)
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,12 +59,20 @@ def sections() -> Iterator[tuple[str, list[Block]]]:
 
 
 SECTIONS = dict(sections())
+SLOW = ("your-vendors-program.md",)
+"""Vendors' own clients take their time; tests/examples has a program for each that always runs."""
+
+
+def param(section: str) -> Any:
+    return pytest.param(section, marks=pytest.mark.slow) if section.startswith(SLOW) else section
+
+
 # Files whose secrets and vendors are not here: they are read, and nobody is reached.
 READERS = {"qrmi_config.json": load_site, "gateway.json": load_gateway_settings}
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", [param(section) for section in SECTIONS])
 def test_the_blocks_of_a_section_run(section: str, tmp_path: Path) -> None:
     for number, block in enumerate(SECTIONS[section]):
         match block.language:

@@ -34,6 +34,7 @@ def test_an_unchanged_program_runs(site: FullSite, qpu: str, program: str, said:
     site.nothing_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_unchanged_program_runs_on_a_warden_as_far_as_that_can_do_it(site: FullSite) -> None:
     jobs = site.jobs()
@@ -46,6 +47,7 @@ def test_an_unchanged_program_runs_on_a_warden_as_far_as_that_can_do_it(site: Fu
     site.nothing_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("qpu", ["ibm_fez", "ibm_kobe", "FRESNEL", "orion"])
 def test_our_own_programs_run_with_the_jobs_token(site: FullSite, qpu: str) -> None:

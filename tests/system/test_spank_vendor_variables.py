@@ -71,6 +71,7 @@ def test_scripts_and_steps_have_them_however_the_job_was_exported(jobs: Jobs) ->
             assert noted(text) == set(GIVEN), (export, name)
 
 
+@pytest.mark.slow
 def test_off_leaves_them_out_however_the_job_was_exported(jobs: Jobs) -> None:
     """The prolog's line stands for the option, which the steps of such a job do not see."""
     script = "/usr/bin/env; /usr/bin/srun --export=ALL /usr/bin/env > step.$SLURM_JOB_ID"
@@ -83,6 +84,7 @@ def test_off_leaves_them_out_however_the_job_was_exported(jobs: Jobs) -> None:
             assert noted(text) == set()
 
 
+@pytest.mark.slow
 def test_a_step_chooses_for_itself(jobs: Jobs) -> None:
     script = "srun --qpu-env=off env > off.{}; srun env > plain.{}; env > batch.{}"
     mine = {"NO_PROXY": "mine", "no_proxy": "mine,too"}
@@ -104,6 +106,7 @@ def test_a_step_chooses_for_itself(jobs: Jobs) -> None:
         assert seen(read[name]) == OWN | mine, name
 
 
+@pytest.mark.slow
 def test_srun_and_salloc_and_a_value_that_is_none(jobs: Jobs) -> None:
     for command in (("srun",), ("salloc", "srun")):
         for options, wanted in ((("--qpu=ibm_fez",), OWN | GIVEN), (("--qpu=ibm_fez", "--qpu-env=off"), OWN)):
@@ -139,6 +142,7 @@ def test_lists_and_certificates_of_the_user_stay(jobs: Jobs) -> None:
         }, name
 
 
+@pytest.mark.slow
 def test_what_the_script_changed_is_the_users(jobs: Jobs) -> None:
     changes = "export IAM_URL=mine NO_PROXY=$NO_PROXY,more SSL_CERT_FILE=mine"
     job = held(jobs, script=f"{changes}; srun env > changed; srun --qpu-env=off env > changed.off")
@@ -168,6 +172,7 @@ def test_jobs_of_a_job_inherit_nothing_but_what_is_the_users(jobs: Jobs) -> None
     assert seen(jobs.output(leased)) == OWN | GIVEN | mine
 
 
+@pytest.mark.slow
 def test_each_task_of_an_array_and_only_the_leader_of_a_heterogeneous_job(jobs: Jobs) -> None:
     leader = next_job(jobs.cluster)
     for job in (leader, leader + 2, leader + 3):
@@ -184,6 +189,7 @@ def test_each_task_of_an_array_and_only_the_leader_of_a_heterogeneous_job(jobs: 
     assert seen((jobs.work / "vendor.1").read_text()) == {}
 
 
+@pytest.mark.slow
 def test_what_a_user_notes_himself_reaches_only_his_own(jobs: Jobs) -> None:
     """Forged, cut or absurd notes: the job starts, and nothing that they do not match goes."""
     forged = (

@@ -54,6 +54,7 @@ def test_off_leaves_the_users_own_alone(site: Site) -> None:
     assert not variables.keys() & ((IBM | PASQAL | {MARK}) - {"QISKIT_IBM_TOKEN"})
 
 
+@pytest.mark.slow
 def test_who_asks_for_the_qpu_is_handed_no_simulator(site: Site) -> None:
     job = {
         "QRMI_JOB_QPU_RESOURCES": "real,tiny",
@@ -65,12 +66,14 @@ def test_who_asks_for_the_qpu_is_handed_no_simulator(site: Site) -> None:
     assert seen(site, "--qpu=tiny", **job).keys() >= IBM | PASQAL
 
 
+@pytest.mark.slow
 def test_an_allocation_inside_another_leaves_none_of_its_variables(site: Site) -> None:
     outer = marked(ibm_variables("http://127.0.0.1:9", "outer", "instance"))
     variables = seen(site, "--qpu=tiny", "--qpu-env=off", **outer)
     assert not variables.keys() & (IBM | {MARK})
 
 
+@pytest.mark.slow
 def test_part_of_an_allocation_keeps_what_leads_to_its_qpus(site: Site) -> None:
     led = marked(ibm_variables("http://gateway", "of the job", "instance"))
     job = {"QRMI_JOB_QPU_RESOURCES": "real,other", "QRMI_JOB_QPU_TYPES": "ibm-quantum-compute-service,iqm-server"}
@@ -83,12 +86,14 @@ def test_the_hook_stands_in_front_of_the_users_paths(site: Site, option: list[st
     assert seen(site, "--qpu=tiny", *option, **variable)["PYTHONPATH"] == f"{HOOK}{os.pathsep}{before}"
 
 
+@pytest.mark.slow
 def test_no_hook_where_it_is_not_wanted(site: Site) -> None:
     before = site.environment["PYTHONPATH"]
     assert seen(site, "--qpu=tiny")["PYTHONPATH"] == before
     assert seen(site, "--qpu=tiny", "--no-pasqal-hook", QRMI_PASQAL_HOOK="1")["PYTHONPATH"] == before
 
 
+@pytest.mark.slow
 def test_a_hook_that_leads_nowhere_is_refused(site: Site) -> None:
     done = site.qrmi("run", "--qpu=aer_ideal", "--pasqal-hook", "--", "true")
     assert (done.returncode, "such as --qpu=pulser_analog" in done.stderr) == (2, True), done.stderr
@@ -153,6 +158,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", [{}, {"QRMI_JOB_QPU_RESOURCES": "tiny", "QRMI_JOB_QPU_TYPES": "tiny-simulator"}])
 def test_who_is_told_to_end_waits_for_no_task(site: Site, job: dict[str, str]) -> None:
     site.environment.update(job)

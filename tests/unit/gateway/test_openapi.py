@@ -98,6 +98,7 @@ def sent(gateway: Case, case: Any, socket: str | None) -> tuple[int, Any]:
     return gateway.ask(case.method.upper(), target, body, socket=socket)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=250,
     deadline=None,

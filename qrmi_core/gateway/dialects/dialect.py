@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from aiohttp import web
 
@@ -158,6 +158,10 @@ async def json_body(request: web.Request) -> Any:
         raise Refused(400, f"the body is not JSON: {error}") from error
 
 
+@overload
+def iso(moment: float) -> str: ...
+@overload
+def iso(moment: float | None) -> str | None: ...
 def iso(moment: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601 in UTC, with microseconds and a Z."""
     if moment is None:

@@ -15,7 +15,18 @@ from qrmi_core.gateway.dialects.dialect import Refused, iso
 from qrmi_core.gateway.dialects.ibm_params import check_params
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
-__all__ = ["FAILED_CODE", "LIST_FILTERS", "Job", "checked_job", "checked_tags", "matches", "page_of"]
+__all__ = [
+    "FAILED_CODE",
+    "LIST_FILTERS",
+    "TOO_LONG",
+    "TOO_LONG_CODE",
+    "WORDS",
+    "Job",
+    "checked_job",
+    "checked_tags",
+    "matches",
+    "page_of",
+]
 
 FAILED_CODE = 1517
 FAILED_SOLUTION = "Correct the input of the job as the reason says, and submit it again."

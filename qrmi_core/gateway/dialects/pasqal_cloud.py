@@ -20,7 +20,7 @@ from qrmi_core.gateway.dialects.offered import Offered
 from qrmi_core.gateway.dialects.pasqal_accounts import CLIENT, Accounts
 from qrmi_core.gateway.dialects.pasqal_devices import QPU, PasqalDevices, device_of, is_like_qpu
 from qrmi_core.gateway.dialects.pasqal_filters import BATCH_FILTERS, JOB_FILTERS, chosen_jobs, page, selected
-from qrmi_core.gateway.dialects.pasqal_records import Batch, Job, JobSpec, checked_batch, checked_jobs
+from qrmi_core.gateway.dialects.pasqal_records import Batch, Job, JobSpec, checked_batch, checked_jobs, failure
 from qrmi_core.payloads import PulserBatch
 from qrmi_core.resource import ResourceStatusCode
 from qrmi_core.tasks import TaskInfo, TaskStatus
@@ -65,12 +65,7 @@ class PasqalCloudDialect(Dialect):
         }
 
     def error(self, status: int, message: str, code: str | None) -> Any:
-        return {
-            "status": "fail" if status < 500 else "error",
-            "code": code or str(status),
-            "message": message,
-            "data": {"description": message},
-        }
+        return failure(status, message, code)
 
     def routes(self) -> Iterable[web.RouteDef]:
         public = [

@@ -16,7 +16,7 @@ from qrmi_core.gateway.dialects.dialect import Refused, iso
 from qrmi_core.payloads import PulserJob
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
-__all__ = ["Batch", "Job", "JobSpec", "checked_batch", "checked_jobs"]
+__all__ = ["Batch", "Job", "JobSpec", "checked_batch", "checked_jobs", "failure"]
 
 WORDS = {
     TaskStatus.QUEUED: "PENDING",
@@ -215,3 +215,13 @@ def _is_no_text(value: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def failure(status: int, message: str, code: str | None) -> dict[str, Any]:
+    """The body of an error, in the form of JSend as Pasqal's cloud has it."""
+    return {
+        "status": "fail" if status < 500 else "error",
+        "code": code or str(status),
+        "message": message,
+        "data": {"description": message},
+    }

@@ -117,14 +117,17 @@ class Books:
             if task.kind == "task" and before.ended is None and task.ended is not None:
                 self._metrics.ended(task.resource, task.program, task.outcome, task.usage)
 
-        def tell(written: Future[None]) -> None:
-            if (error := written.exception()) is not None:
-                _log.warning("what came of task %s on %s is not in the journal: %s", task.task_id, task.resource, error)
+        def tell(error: BaseException) -> None:
+            _log.warning("what came of task %s on %s is not in the journal: %s", task.task_id, task.resource, error)
+
+        def written(done: Future[None]) -> None:
+            if (error := done.exception()) is not None:
+                tell(error)
 
         try:
-            self._journal.update_task(task).add_done_callback(tell)
+            self._journal.update_task(task).add_done_callback(written)
         except JournalUnavailable as error:
-            _log.warning("what came of task %s on %s is not in the journal: %s", task.task_id, task.resource, error)
+            tell(error)
 
     async def usage(self, *, uid: int | None = None, since: float = 0.0) -> list[dict[str, Any]]:
         """What was run, the last first, as `qrmi usage` is told; of one user, or of all."""

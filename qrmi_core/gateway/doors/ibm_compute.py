@@ -18,8 +18,9 @@ from qrmi_core.config import ConfiguredResource
 from qrmi_core.drivers.iam import iam_token
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.bodies import Envelope
+from qrmi_core.gateway.dialects.dialect import iso
 from qrmi_core.gateway.doors.door import Refusal, Visit
-from qrmi_core.gateway.doors.ibm_documents import HIDDEN, Kept, brief, info_of, iso, noted, parts_of, rebuilt
+from qrmi_core.gateway.doors.ibm_documents import HIDDEN, Kept, brief, info_of, noted, parts_of, rebuilt
 from qrmi_core.gateway.doors.ibm_routes import IBMRoutes
 from qrmi_core.gateway.doors.ibm_shaped import IBMShaped, device_of
 from qrmi_core.gateway.doors.ibm_submission import submitted, whole

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ from qrmi_core.gateway.doors.door import Refusal
 from qrmi_core.leases import LeaseTask
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
-__all__ = ["HIDDEN", "Kept", "brief", "info_of", "iso", "listed", "noted", "rebuilt", "word_of"]
+__all__ = ["HIDDEN", "Kept", "brief", "info_of", "listed", "noted", "rebuilt", "word_of"]
 
 LARGEST_PAGE = 200
 FILTERS = frozenset(
@@ -100,11 +99,6 @@ def noted(task: LeaseTask, document: Mapping[str, Any]) -> LeaseTask:
         usage = info.qpu_seconds if info.qpu_seconds is not None else task.usage
         after = replace(after, ended=ended, usage=usage, outcome=info.status.value)
     return after
-
-
-def iso(moment: float) -> str:
-    """Seconds since the epoch as IBM writes them."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def listed(request: web.Request, documents: Iterable[Mapping[str, Any]], backends: Sequence[str] | None) -> Any:

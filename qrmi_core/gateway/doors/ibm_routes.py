@@ -19,9 +19,10 @@ from aiohttp import web
 
 from qrmi_core.errors import AuthenticationFailed
 from qrmi_core.gateway.bodies import Envelope, Spooled, top_level
+from qrmi_core.gateway.dialects.dialect import iso
 from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.ibm_account import INSTANCE, Account, check_instance
-from qrmi_core.gateway.doors.ibm_documents import iso, listed
+from qrmi_core.gateway.doors.ibm_documents import listed
 from qrmi_core.gateway.doors.ibm_shaped import ROOTS, IBMShaped, device_of
 from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.leases import LeaseTask

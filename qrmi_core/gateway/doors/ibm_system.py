@@ -23,9 +23,10 @@ from qrmi_core.config import ConfiguredResource
 from qrmi_core.drivers.ibm_system import PROGRAMS, TIMEOUT, new_task_id
 from qrmi_core.errors import QRMIError, SubmissionUncertain
 from qrmi_core.gateway.bodies import Envelope
+from qrmi_core.gateway.dialects.dialect import iso
 from qrmi_core.gateway.dialects.ibm_sessions import Session
 from qrmi_core.gateway.doors.door import Refusal, Visit
-from qrmi_core.gateway.doors.ibm_documents import Kept, iso, rebuilt
+from qrmi_core.gateway.doors.ibm_documents import Kept, rebuilt
 from qrmi_core.gateway.doors.ibm_shaped import IBMShaped
 from qrmi_core.gateway.doors.ibm_submission import UNKNOWN
 from qrmi_core.gateway.doors.ibm_system_documents import (

@@ -8,23 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qrmi_core.gateway.doors.ibm_documents import iso
+from qrmi_core.gateway.dialects.dialect import iso
+from qrmi_core.gateway.dialects.ibm_jobs import FAILED_CODE, TOO_LONG, TOO_LONG_CODE, WORDS
 from qrmi_core.leases import LeaseTask
 from qrmi_core.resource import ResourceStatus, ResourceStatusCode
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
 __all__ = ["backend_entry", "backend_status", "job_document", "job_metrics", "unsent", "was_sent"]
 
-WORDS = {
-    TaskStatus.QUEUED: "Queued",
-    TaskStatus.RUNNING: "Running",
-    TaskStatus.COMPLETED: "Completed",
-    TaskStatus.FAILED: "Failed",
-    TaskStatus.CANCELLED: "Cancelled",
-}
-TOO_LONG = "Cancelled - Ran too long"
-TOO_LONG_CODE = "1305"
-FAILED_CODE = 1517
 SIGNED = re.compile(r"(https?://[^\s?]+)\?[^\s\"')]+")
 """The URLs of a task's objects, with which the machine reaches the storage: their query is as good as a key."""
 
@@ -35,7 +26,7 @@ def job_document(before: Mapping[str, Any], info: TaskInfo) -> dict[str, Any]:
     code: int | None = None
     if info.status is TaskStatus.FAILED:
         code = int(info.code) if info.code and info.code.isdecimal() else FAILED_CODE
-        if info.code == TOO_LONG_CODE:
+        if info.code == str(TOO_LONG_CODE):
             word, state_word = TOO_LONG, WORDS[TaskStatus.CANCELLED]
     reason = None if info.reason is None else SIGNED.sub(r"\1", info.reason)
     told = {"status": state_word, "reason": reason, "reason_code": code, "reason_solution": info.solution}

@@ -17,7 +17,8 @@ from aiohttp import hdrs
 from qrmi_core.drivers.ibm_compute import IBMQuantumComputeService
 from qrmi_core.drivers.vendor import MIN_POLL
 from qrmi_core.errors import QRMIError
-from qrmi_core.gateway.doors.ibm_documents import Kept, info_of, iso, noted, word_of
+from qrmi_core.gateway.dialects.dialect import iso
+from qrmi_core.gateway.doors.ibm_documents import Kept, info_of, noted, word_of
 from qrmi_core.gateway.doors.ibm_shaped import device_of
 from qrmi_core.gateway.doors.watch import Watch
 from qrmi_core.http_settings import number

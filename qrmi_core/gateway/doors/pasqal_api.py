@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from qrmi_core.config import ConfiguredResource
+from qrmi_core.gateway.dialects.pasqal_records import failure
 from qrmi_core.gateway.doors.admission import NotAdmitted
 from qrmi_core.gateway.doors.door import AT_RESOURCE, Door, Refusal, VendorVariables, Visit
 from qrmi_core.leases import LeaseRecord
@@ -84,12 +85,7 @@ class PasqalApi(Door):
         yield web.route("*", f"{AT_RESOURCE}/{{rest:.*}}", self.open(self._unknown))
 
     def error(self, status: int, message: str, code: str | None) -> Any:
-        return {
-            "status": "fail" if status < 500 else "error",
-            "code": code or str(status),
-            "message": message,
-            "data": {"description": message},
-        }
+        return failure(status, message, code)
 
     def vendor_variables(self, resources: tuple[ConfiguredResource, ...], url: str, token: str) -> VendorVariables:
         """One cloud for pasqal-cloud: that of the job's first QPU of this kind."""

@@ -59,12 +59,16 @@ def sections() -> Iterator[tuple[str, list[Block]]]:
 
 
 SECTIONS = dict(sections())
-SLOW = ("your-vendors-program.md",)
-"""Vendors' own clients take their time; tests/examples has a program for each that always runs."""
+QUICK = ("README.md: A taste", "user-guide.md: A first Pulser program", "administrator-guide.md", "iqm-server.md: Try")
+"""What always runs, one of each kind of program; the others mostly start the same interpreters again."""
 
 
 def param(section: str) -> Any:
-    return pytest.param(section, marks=pytest.mark.slow) if section.startswith(SLOW) else section
+    if section.startswith(QUICK) or not any(
+        block.language in {"python", "bash", "console"} for block in SECTIONS[section]
+    ):
+        return section
+    return pytest.param(section, marks=pytest.mark.slow)
 
 
 # Files whose secrets and vendors are not here: they are read, and nobody is reached.

@@ -42,6 +42,7 @@ def test_bell_and_a_sweep_on_a_noisy_device(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_an_optimiser_finds_the_ground_state_energy(tmp_path: Path) -> None:
     text = on("aer_ideal", "qiskit_ising.py", tmp_path)
     exact = float(re.search(r"exact ground-state energy (-\d\.\d+)", text)[1])  # type: ignore[index]
@@ -50,6 +51,7 @@ def test_an_optimiser_finds_the_ground_state_energy(tmp_path: Path) -> None:
     assert found < 0.9 * exact
 
 
+@pytest.mark.slow
 def test_an_adiabatic_sequence_ends_in_the_neel_states(tmp_path: Path) -> None:
     text = on("pulser_analog", "pulser_ring.py", tmp_path, str(tmp_path / "ring.png"))
     first, second, *_ = re.findall(r"^ *([01]{10}) ", text, re.MULTILINE)
@@ -57,6 +59,7 @@ def test_an_adiabatic_sequence_ends_in_the_neel_states(tmp_path: Path) -> None:
     assert (tmp_path / "ring.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_qpu_is_chosen_by_criteria(tmp_path: Path) -> None:
     text = output(tmp_path, "python", str(EXAMPLES / "choose_qpu.py"))
     listed = re.search(r"at most 0.5 %:\n((?:  \w+\n)+)", text)
@@ -66,6 +69,7 @@ def test_a_qpu_is_chosen_by_criteria(tmp_path: Path) -> None:
     assert "no QPU is online and meets the criteria (min_qubits=5000)" in text
 
 
+@pytest.mark.slow
 def test_what_one_job_transpiles_without_a_qpu_another_runs(tmp_path: Path) -> None:
     (tmp_path / "target.json").write_text(output(tmp_path, "qrmi", "target", "aer_fez"))
     text = output(tmp_path, "python", str(EXAMPLES / "transpile_first.py"), "target.json", "circuits.qpy")

@@ -57,10 +57,20 @@ class QpuSite:
 
     def live_leases(self) -> list[dict[str, Any]]:
         """The same, asked without starting a command."""
+        with self._admin() as client:
+            return client.leases(everybody=True)
+
+    def told_tasks(self) -> list[dict[str, Any]]:
+        """The tasks that the gateway knows of, of all users."""
+        with self._admin() as client:
+            return client.usage(everybody=True)
+
+    @contextlib.contextmanager
+    def _admin(self) -> Iterator[AdminClient]:
         socket = str(self.cluster.places.socket("head"))
         client = AdminClient(ClientSettings(url=f"unix:{self.site.socket}", munge_socket=socket))
         try:
-            return client.leases(everybody=True)
+            yield client
         finally:
             client.close()
 

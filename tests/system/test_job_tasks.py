@@ -30,10 +30,16 @@ def submitted(site: FullSite, jobs: FullJobs, qpu: str) -> tuple[int, str]:
     return job, task
 
 
-def told(jobs: FullJobs) -> bool:
-    """Wait until the gateway was told of each task that is noted."""
+def told(site: FullSite, jobs: FullJobs, job: int) -> bool:
+    """Wait until the gateway was told of a job's task, and nothing is noted that it is still to be told."""
     noted = jobs.work / f"home-{jobs.user}" / "qrmi" / "announcements"
-    return polling.wait_until(lambda: not [file for file in noted.glob("*/*") if file.is_file()], timeout=40)
+    return polling.wait_until(
+        lambda: (
+            any(task["job_id"] == job for task in site.running.told_tasks())
+            and not [file for file in noted.glob("*/*") if file.is_file()]
+        ),
+        timeout=40,
+    )
 
 
 def cancelled(site: FullSite, jobs: FullJobs, qpu: str, job: int, task: str) -> None:
@@ -45,7 +51,7 @@ def cancelled(site: FullSite, jobs: FullJobs, qpu: str, job: int, task: str) -> 
 @pytest.mark.parametrize("qpu", ["ibm_fez", "ibm_kobe", "FRESNEL"])
 def test_a_task_of_a_cancelled_job_is_cancelled_at_the_vendor(site: FullSite, jobs: FullJobs, qpu: str) -> None:
     job, task = submitted(site, jobs, qpu)
-    assert told(jobs)
+    assert told(site, jobs, job)
     cancelled(site, jobs, qpu, job, task)
 
 
@@ -65,7 +71,7 @@ def test_a_task_that_was_submitted_while_the_gateway_was_away_is_told_later(site
         assert polling.wait_until(lambda: any(file.is_file() for file in noted.glob("*/*")), timeout=20)
     finally:
         site.running.site.start_gateway()
-    assert told(jobs)
+    assert told(site, jobs, job)
     (task,) = site.tasks("FRESNEL").keys() - before
     cancelled(site, jobs, "FRESNEL", job, task)
 

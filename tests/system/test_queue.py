@@ -187,6 +187,7 @@ def vendor_down(site: QpuSite, seconds: float) -> None:
     nothing_is_left(site, "ibm_a")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not by_root(), reason="only root starts the helper that makes reservations")
 def test_a_queue_outlives_its_vendors_outage(site: QpuSite) -> None:

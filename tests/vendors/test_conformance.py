@@ -20,6 +20,9 @@ from qrmi_core.discovery import driver
 SHOTS = 20
 SERVICE_TIME = 0.1
 
+PATIENT = ("ibm-quantum-system", "pasqal-local")
+"""Drivers of which the suite takes longest; what they share with another one is tried there."""
+
 # Of those that are found out by running out of patience.
 PATIENCE = {"CachesTheStatusForEver": 2.0, "LocksItselfOut": 3.0}
 
@@ -49,7 +52,10 @@ def test_the_driver_of_the_guide_passes(servers: Callable[[float], Site]) -> Non
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in PATIENT else []) for name in CASES],
+)
 def test_our_drivers_pass(name: str) -> None:
     case = CASES[name]
     with case.start(service_time=lambda: SERVICE_TIME) as running:

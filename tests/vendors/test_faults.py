@@ -36,6 +36,7 @@ def test_every_task_runs_once(name: str, tasks: int, ambiguous: int, record_prop
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 @pytest.mark.parametrize(("tasks", "ambiguous"), [SHORT, LONG])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.looks_up])
 def test_every_task_is_accounted_for(name: str, tasks: int, ambiguous: int, record_property: Record) -> None:

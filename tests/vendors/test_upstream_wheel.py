@@ -143,7 +143,13 @@ def compact(text: str) -> bytes:
     return json.dumps(json.loads(text)).encode()
 
 
-@pytest.mark.parametrize("case", [CASES[name] for name in CASES if name.startswith("ibm")], ids=lambda case: case.type)
+PRIMITIVES = [
+    pytest.param(CASES["ibm-quantum-compute-service"], marks=pytest.mark.slow),
+    CASES["ibm-quantum-system"],
+]
+
+
+@pytest.mark.parametrize("case", PRIMITIVES, ids=lambda case: case.type)
 def test_its_primitives(case: Case, upstream: Upstream) -> None:
     seed = random.SystemRandom().randrange(2**32)
     circuit = random_rotations(seed)

@@ -80,7 +80,10 @@ def test_part_of_an_allocation_keeps_what_leads_to_its_qpus(site: Site) -> None:
     assert seen(site, "--qpu=real", **led, **job)["QISKIT_IBM_TOKEN"] == "of the job"
 
 
-@pytest.mark.parametrize(("option", "variable"), [(["--pasqal-hook"], {}), ([], {"QRMI_PASQAL_HOOK": "1"})])
+@pytest.mark.parametrize(
+    ("option", "variable"),
+    [pytest.param(["--pasqal-hook"], {}, marks=pytest.mark.slow), ([], {"QRMI_PASQAL_HOOK": "1"})],
+)
 def test_the_hook_stands_in_front_of_the_users_paths(site: Site, option: list[str], variable: dict[str, str]) -> None:
     before = site.environment["PYTHONPATH"]
     assert seen(site, "--qpu=tiny", *option, **variable)["PYTHONPATH"] == f"{HOOK}{os.pathsep}{before}"

@@ -23,7 +23,9 @@ SKIPPING = {
 REASONS = ["could not import 'no_such_package'", "no such thing", "no such luck"]
 
 
-@pytest.mark.parametrize(("ci", "outcome"), [("true", "FAILED|ERROR"), ("", "SKIPPED")])
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("true", "FAILED|ERROR"), pytest.param("", "SKIPPED", marks=pytest.mark.slow)]
+)
 def test_what_becomes_of_skipped_tests(tmp_path: Path, ci: str, outcome: str) -> None:
     shutil.copy(CONFTEST, tmp_path)
     for name, text in SKIPPING.items():

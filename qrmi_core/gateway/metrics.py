@@ -40,6 +40,8 @@ _COUNTERS = {
     "device_seconds": ("Seconds that vendors counted for ended tasks.", ("resource", "program")),
     "refusals": ("Requests that the gateway answered with an error itself.", ("door", "status")),
     "vendor_errors": ("Vendors' errors, and requests without an answer.", ("resource", "kind")),
+    "journal_changes": ("What was written into the journal.", ()),
+    "journal_commits": ("How often the journal was written to the disk; each for all changes that waited.", ()),
 }
 
 
@@ -110,10 +112,11 @@ class Metrics:
             known.add(value)
         return value
 
-    def snapshot(self, gauges: Iterable[Gauge]) -> Snapshot:
-        """The figures as they are at this moment, with these gauges."""
+    def snapshot(self, gauges: Iterable[Gauge], **counted: float) -> Snapshot:
+        """The figures as they are at this moment, with these gauges and what others have ``counted``, by name."""
         return Snapshot(
-            {name: dict(counts) for name, counts in self._counts.items()},
+            {name: dict(counts) for name, counts in self._counts.items()}
+            | {name: {(): count} for name, count in counted.items()},
             {route: (tuple(each.classes), each.sum) for route, each in self._latencies.items()},
             tuple(gauges),
         )
@@ -165,7 +168,10 @@ def metrics_application(gateway: Gateway, guard: Guard) -> web.Application:
     """``/metrics``, for anybody who reaches the listener."""
 
     async def metrics(_: web.Request) -> web.Response:
-        snapshot = gateway.metrics.snapshot(await _gauges(gateway))
+        journal = gateway.journal
+        snapshot = gateway.metrics.snapshot(
+            await _gauges(gateway), journal_changes=journal.changes, journal_commits=journal.commits
+        )
         return web.Response(body=await gateway.within("loop", snapshot.text), headers={"Content-Type": TEXT_FORMAT})
 
     application = web.Application(middlewares=[guard.middleware], client_max_size=1)

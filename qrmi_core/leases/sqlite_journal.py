@@ -57,6 +57,8 @@ class SqliteJournal(Journal):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._reading = threading.Lock()
+        self.changes = self.commits = 0
+        """What was written since it was opened, and how often that went to the disk."""
         self._counts: dict[str, int] = {}  # the writer's alone: to count the tasks of a lease anew each time is slow
         self._asking = threading.Lock()
         self._closed = False
@@ -156,6 +158,8 @@ class SqliteJournal(Journal):
             else:
                 batch[0].answer.set_exception(self._unavailable(error))
             return
+        self.commits += 1
+        self.changes += len(batch)
         for write, answer in zip(batch, answers, strict=True):
             write.answer.set_result(answer)
 

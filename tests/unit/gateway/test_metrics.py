@@ -34,7 +34,7 @@ def test_what_happened_is_counted() -> None:
     metrics.refused("ibm", 403)
     metrics.vendor_error("fez", "503")
     text = metrics.snapshot(
-        [Gauge("lanes", "Lanes.", "resource", {"fez": 2}), Gauge("healthy", "Well.", "", {"": 1.0})]
+        [Gauge("lanes", "Lanes.", "resource", {"fez": 2}), Gauge("healthy", "Well.", "", {"": 1.0})], journal_commits=7
     ).text()
     assert sample(text, "qrmi_tasks_submitted_total", resource="fez", program="sampler") == 2
     assert sample(text, "qrmi_tasks_ended_total", resource="fez", program="sampler", outcome="completed") == 2
@@ -44,6 +44,7 @@ def test_what_happened_is_counted() -> None:
     assert sample(text, "qrmi_vendor_errors_total", resource="fez", kind="503") == 1
     assert sample(text, "qrmi_lanes", resource="fez") == 2
     assert sample(text, "qrmi_healthy") == 1
+    assert sample(text, "qrmi_journal_commits_total") == 7
 
 
 def test_latencies_are_a_histogram_by_door_and_route() -> None:
@@ -94,5 +95,6 @@ def test_it_listens_for_the_sites_monitoring(daemons: Munged, tmp_path: Path) ->
     assert sample(text, "qrmi_queued_tasks", resource="Fez") == 0
     assert sample(text, "qrmi_out_of_service", resource="Fez") == 0
     assert sample(text, "qrmi_journal_healthy") == 1
+    assert sample(text, "qrmi_journal_changes_total") is not None
     assert sample(text, "process_resident_memory_bytes") or 0 > 0
     assert b"planted" not in text

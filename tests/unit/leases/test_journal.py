@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,24 @@ def test_a_damaged_journal_says_what_to_do_and_the_way_back_holds(tmp_path: Path
     look(other, {}, taken=time.time() + 1)
     assert (other.live(), shelf(source, "a").held()) == ([], [])
     again.close()
+
+
+def test_what_waits_goes_to_the_disk_in_one_commit_and_both_are_counted(journal: SqliteJournal) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: sqlite3.Connection) -> bool:
+        begun.set()
+        return go_on.wait(30)
+
+    first = journal.change(slow)
+    assert begun.wait(30)
+    rest = [journal.change(lambda _: None) for _ in range(20)]
+    go_on.set()
+    assert first.result(30)
+    for change in rest:
+        change.result(30)
+    journal.change(lambda _: None).result(30)
+    assert (journal.changes, journal.commits) == (22, 3)
 
 
 def test_a_journal_in_memory_forgets_as_well() -> None:

@@ -11,23 +11,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TESTS = ROOT / "tests"
-sys.path[:0] = [str(TESTS / "vendors"), str(TESTS / "unit" / "gateway"), str(TESTS / "unit" / "gateway" / "doors")]
+from gateway_bench import DEVICE, Connection, memory, opened, process, processor, request, row, serve_vendor, serving
 
-DEVICE = "ibm_fez"
 CONNECTIONS = 32
 RATE = 200
 JOB = {
@@ -58,12 +51,7 @@ async def vendor() -> None:
             return web.json_response({"jobs": [], "count": 0})
         return web.Response(body=job, content_type="application/json")
 
-    runner = web.AppRunner(web.Application(client_max_size=2**30, middlewares=[]), access_log=None)
-    runner.app.router.add_route("*", "/{rest:.*}", answer)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    await serve_vendor(answer)
 
 
 def gateway(port: int) -> None:
@@ -85,63 +73,10 @@ def gateway(port: int) -> None:
             headers = {"Content-Type": "application/json", "Service-CRN": crn}
             status, told = job.ask("POST", f"/r/{DEVICE}/api/v1/jobs", BODY, headers=headers)
             assert status == 200, told
-        begun = time.perf_counter()
-        command = [Path(sys.executable).with_name("qrmi"), "gateway", "serve", "--config", case.file]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as serving:
-            try:
-                while not listens(case.jobs_port):
-                    time.sleep(0.002)
-                way = {"port": case.jobs_port, "token": job.token, "job": told["id"], "crn": crn, "pid": serving.pid}
-                print(json.dumps({**way, "start": time.perf_counter() - begun}), flush=True)
-                sys.stdin.read()
-            finally:
-                serving.terminate()
-
-
-def listens(port: int) -> bool:
-    """Whether somebody does."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-class Connection(asyncio.Protocol):
-    """One keep-alive connection; one request at a time, whose answer has a length."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._answer: asyncio.Future[int] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def ask(self, request: bytes) -> asyncio.Future[int]:
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)  # type: ignore[attr-defined]
-        return self._answer
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = bytes(self._buffer[:end]).lower()
-        length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
-        if len(self._buffer) >= end + 4 + length and self._answer is not None:
-            self._buffer.clear()
-            answer, self._answer = self._answer, None
-            answer.set_result(int(head[9:12]))
-
-
-async def opened(port: int, count: int) -> list[Connection]:
-    loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(count)]
-
-
-def request(method: str, path: str, token: str, crn: str, body: bytes = b"") -> bytes:
-    """The bytes of a request."""
-    length = f"Content-Length: {len(body)}\r\nContent-Type: application/json\r\n" if body else ""
-    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\nService-CRN: {crn}\r\n{length}"
-    return head.encode() + b"\r\n" + body
+        with serving(case.file, case.jobs_port) as (pid, seconds):
+            way = {"port": case.jobs_port, "token": job.token, "job": told["id"], "crn": crn, "pid": pid}
+            print(json.dumps({**way, "start": seconds}), flush=True)
+            sys.stdin.read()
 
 
 async def closed_loop(port: int, sent: bytes, seconds: float) -> float:
@@ -181,39 +116,8 @@ async def open_loop(port: int, sent: bytes, seconds: float) -> tuple[float, floa
     return statistics.median(took), took[int(len(took) * 0.99)]
 
 
-def processor(pid: int) -> float:
-    """Processor seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def memory(pid: int) -> float:
-    """Resident megabytes of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-@contextlib.contextmanager
-def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """This file in another process, and the first line that it prints."""
-    command = [sys.executable, __file__, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        try:
-            yield running, running.stdout.readline()
-        finally:
-            assert running.stdin is not None
-            running.stdin.close()
-            if "--vendor" in arguments:
-                running.terminate()
-
-
-def row(what: str, found: str, goal: str) -> None:
-    print(f"{what:58} {found:>40}   goal {goal}", flush=True)
-
-
 def measured(seconds: float) -> None:
-    with process("--vendor") as (_, port), process("--gateway", port.strip()) as (_, told):
+    with process(__file__, "--vendor") as (_, port), process(__file__, "--gateway", port.strip()) as (_, told):
         way = json.loads(told)
         row("start to listening", f"{way['start']:.2f} s", "<= 0.6 s")
         row("resident memory, idle", f"{memory(way['pid']):.0f} MB", "<= 70 MB")

@@ -20,7 +20,15 @@ from aiohttp import web
 from qrmi_core.gateway.device import Device
 from qrmi_core.gateway.dialects.dialect import Dialect, DialectOptions, Refused, checked_query, iso, json_body
 from qrmi_core.gateway.dialects.iam import CRN, Iam
-from qrmi_core.gateway.dialects.ibm_jobs import LIST_FILTERS, Job, checked_job, checked_tags, matches, page_of
+from qrmi_core.gateway.dialects.ibm_jobs import (
+    LIST_FILTERS,
+    Job,
+    by_another_name,
+    checked_job,
+    checked_tags,
+    matches,
+    page_of,
+)
 from qrmi_core.gateway.dialects.ibm_sessions import Session, new_session
 from qrmi_core.gateway.dialects.offered import Offered
 from qrmi_core.payloads import QiskitPrimitive
@@ -116,7 +124,7 @@ class ComputeService(Dialect):
         device = self._device(name)
         status = await device.status()
         configuration = await self._configured(name)
-        return {
+        entry = {
             "name": name,
             "status": {"name": status.status.value, "reason": status.status_reason or "available"},
             "is_simulator": False,
@@ -124,6 +132,7 @@ class ComputeService(Dialect):
             "queue_length": await self._pending(device),
             "processor_type": configuration.get("processor_type") or {"family": "Aer", "revision": "1"},
         }
+        return entry if self._offered.is_own(name) else by_another_name(entry)
 
     async def _configuration(self, request: web.Request) -> web.Response:
         checked_query(request, {"calibration_id"})

@@ -22,6 +22,7 @@ __all__ = [
     "TOO_LONG_CODE",
     "WORDS",
     "Job",
+    "by_another_name",
     "checked_job",
     "checked_tags",
     "matches",
@@ -224,3 +225,11 @@ def _moment(query: Mapping[str, str], key: str) -> float | None:
     except ValueError:
         raise Refused(400, f"{key} must be an ISO 8601 time", code="1211") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def by_another_name(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A device's entry in the list under one more of its names.
+
+    IBM's client finds what is of class "mock" by its name and lists it nowhere, so that it lists each device once.
+    """
+    return {**entry, "class": "mock"}

@@ -36,6 +36,10 @@ class Offered:
             raise Refused(400, f"several QPUs here have the device {name}, name one of them: {', '.join(found)}")
         return self._devices[found[0]] if found else None
 
+    def is_own(self, name: str) -> bool:
+        """Whether a device has a name as its own."""
+        return name in self._devices
+
     def devices(self) -> Collection[Device]:
         """All of them."""
         return self._devices.values()

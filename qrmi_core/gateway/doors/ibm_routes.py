@@ -20,6 +20,7 @@ from aiohttp import web
 from qrmi_core.errors import AuthenticationFailed
 from qrmi_core.gateway.bodies import Envelope, Spooled, top_level
 from qrmi_core.gateway.dialects.dialect import iso
+from qrmi_core.gateway.dialects.ibm_jobs import by_another_name
 from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.ibm_account import INSTANCE, Account, check_instance
 from qrmi_core.gateway.doors.ibm_documents import listed
@@ -139,9 +140,11 @@ class IBMRoutes:
     async def _backends(self, offer: Offer, request: web.Request) -> web.Response:
         names = list(offer.doors)
         entries = await asyncio.gather(*(offer.doors[name].entry(name, request) for name in names))
-        told = dict(zip(names, entries, strict=True))
-        found = ((name, told[offer.find(name)]) for name in offer.names)
-        return web.json_response({"devices": [{**entry, "name": name} for name, entry in found if entry is not None]})
+        told = {name: entry for name, entry in zip(names, entries, strict=True) if entry is not None}
+        shown = {offer.shown(name): {**entry, "name": offer.shown(name)} for name, entry in told.items()}
+        others = {name: offer.find(name) for name in offer.names if name not in shown}
+        also = [by_another_name({**told[qpu], "name": name}) for name, qpu in others.items() if qpu in told]
+        return web.json_response({"devices": [*shown.values(), *also]})
 
     async def _about_backend(self, offer: Offer, request: web.Request) -> web.Response:
         asked, part = request.match_info["name"], request.match_info["part"]

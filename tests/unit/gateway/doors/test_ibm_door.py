@@ -135,7 +135,7 @@ def test_one_instance_holds_the_qpus_of_a_job(gateway: Doored) -> None:
 
 def test_a_qpu_answers_to_its_name_and_to_its_devices(alice: Job) -> None:
     names = [each["name"] for each in alice.ask("GET", f"{ROOT}/backends?include_mocks=True")[1]["devices"]]
-    assert names == ["Fez", "aer_ideal"]
+    assert names == ["aer_ideal", "Fez"]
     for root in (ROOT, f"/r/Fez{ROOT}", "/r/Fez/api/v1"):
         for name in names:
             assert alice.ask("GET", f"{root}/backends/{name}/configuration")[1]["backend_name"] == name

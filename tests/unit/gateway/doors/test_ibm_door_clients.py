@@ -58,7 +58,8 @@ def told(done: subprocess.CompletedProcess[str]) -> Any:
 
 def test_counts_and_expectation_values(over_tls: Any) -> None:
     right = {"101": 70}
-    assert over_tls["backends"] == ["Fez", "aer_ideal"]
+    assert over_tls["names"] == ["aer_ideal", "aer_ideal", "Fez"]
+    assert over_tls["by own name"] == right
     assert [over_tls[way] for way in ("sampler", "again", "session", "newer sampler")] == [right] * 4
     assert over_tls["batch"] == [right] * 2
     assert over_tls["executor"] == ["101"]
@@ -67,7 +68,7 @@ def test_counts_and_expectation_values(over_tls: Any) -> None:
 
 def test_jobs_are_found_again(over_tls: Any) -> None:
     assert (over_tls["tags"], over_tls["by tag"], over_tls["new tags"]) == (["of the test"], True, ["another"])
-    assert (over_tls["jobs"], over_tls["jobs left"]) == (7, 6)
+    assert (over_tls["jobs"], over_tls["jobs left"]) == (8, 7)
     assert over_tls["cancel"]
     assert over_tls["metrics"]
     assert over_tls["usage"] > 0
@@ -88,7 +89,7 @@ def test_the_tutorial_runs_as_it_is(site: Site, daemons: Munged, tmp_path: Path)
         done = gateway.granted("Fez").run(TUTORIAL, tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "the sampler's job again: DONE True\njobs of this run: 2" in done.stdout
-    assert "Fez, 30 qubits" in done.stdout
+    assert "aer_ideal, 30 qubits" in done.stdout
 
 
 def test_a_users_own_key_goes_no_further(site: Site, daemons: Munged, tmp_path: Path) -> None:

@@ -464,7 +464,7 @@ def test_ibms_own_client_in_a_job(tmp_path: Path, granted: Callable[..., Job]) -
     done = granted(uid=1007).run(PROGRAM, tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["backends"] == ["aer_ideal", "onsite"]
+    assert told["backends"] == ["aer_ideal"]
     for way in ("sampler", "again", "session", "batch"):
         assert told[way] == {"11": 50}, way
     assert told["estimator"] == pytest.approx(1.0)

@@ -15,7 +15,9 @@ from qiskit_ibm_runtime.quantum_program import QuantumProgram
 
 service = QiskitRuntimeService()
 backend = service.backend("aer_ideal")
-got = {"backends": [each.name for each in service.backends()], "pending": backend.status().pending_jobs}
+(only,) = service.backends()
+by_own_name = service.backend("Fez")
+got = {"names": [only.name, service.least_busy().name, by_own_name.name], "pending": backend.status().pending_jobs}
 circuit = QuantumCircuit(3)
 circuit.x([0, 2])
 measured = transpile(circuit.measure_all(inplace=False), backend, optimization_level=0)
@@ -68,6 +70,7 @@ try:
     job.cancel()
 except RuntimeInvalidStateError as error:
     got["cancel"] = "409" in str(error)
+got["by own name"] = counts(SamplerV2(by_own_name).run([measured], shots=70))
 got["jobs"] = len(service.jobs(limit=None))
 service.delete_job(job.job_id())
 got["jobs left"] = len(service.jobs(limit=None))

@@ -225,6 +225,13 @@ class QuantumResource(ABC):
         """The ids of the tasks that this user sent to this resource, the newest first."""
         raise UnsupportedFunction(f"{self.name} ({self.type}) cannot list tasks", resource=self.name)
 
+    def unfinished_of_lease(self, lease: str) -> list[str] | None:
+        """The ids of the tasks that were sent for a lease and have not ended.
+
+        None where this vendor's tasks carry no mark of their lease: then only those that were announced are known.
+        """
+        return None
+
     def task_wait(
         self, task_ids: Collection[str], *, timeout: float | None = None, first: bool = False
     ) -> dict[str, TaskInfo]:

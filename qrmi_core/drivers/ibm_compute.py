@@ -30,6 +30,7 @@ from qrmi_core.drivers.vendor import (
     expect,
     expect_object,
     expect_objects,
+    lease_tag,
     new_id,
 )
 from qrmi_core.errors import QRMIError, QRMIWarning, ResourceNotFound, ResourceUnavailable, ResultError, VendorError
@@ -49,6 +50,7 @@ LONGEST_SESSION = 28800
 AFTER_THE_JOB = 60
 SESSION_POLL = 0.1
 PAGE = 200
+MOST_TAGS = 8
 LONGEST_REASON = 2000
 HURRY = 5.0
 
@@ -187,11 +189,14 @@ class IBMQuantumComputeService(VendorResource):
 
     def _submitted(self, primitive: QiskitPrimitive, session: str | None) -> str:
         tag = f"qrmi-{secrets.token_hex(8)}"
+        tags = [*primitive.tags, tag]
+        if self.context.lease is not None and len(tags) < MOST_TAGS:
+            tags.append(lease_tag(self.context.lease))
         limits = [limit for limit in (primitive.max_execution_time, self.limit) if limit]
         body = job_body(
             primitive,
             backend=self.device,
-            tags=[*primitive.tags, tag],
+            tags=tags,
             session_id=session,
             cost=min(limits, default=None),
         )
@@ -260,8 +265,15 @@ class IBMQuantumComputeService(VendorResource):
         return ""
 
     def task_ids(self) -> list[str]:
+        return self._all_jobs({"backend": self.device})
+
+    def unfinished_of_lease(self, lease: str) -> list[str] | None:
+        return self._all_jobs({"backend": self.device, "tags": lease_tag(lease), "pending": "true"})
+
+    def _all_jobs(self, query: Mapping[str, Any]) -> list[str]:
+        """The ids of the jobs of all pages of a list."""
         found: list[str] = []
-        while page := self._jobs({"backend": self.device, "limit": PAGE, "offset": len(found)}):
+        while page := self._jobs({**query, "limit": PAGE, "offset": len(found)}):
             found += page
             if len(page) < PAGE:
                 break

@@ -38,7 +38,9 @@ def is_emulator(device_type: str) -> bool:
     return device_type.startswith("EMU_")
 
 
-def batch_body(batch: PulserBatch, device_type: str, project: str, tag: str, resource: str) -> dict[str, Any]:
+def batch_body(
+    batch: PulserBatch, device_type: str, project: str, tags: Sequence[str], resource: str
+) -> dict[str, Any]:
     """The body that makes a batch.
 
     Raises:
@@ -52,7 +54,7 @@ def batch_body(batch: PulserBatch, device_type: str, project: str, tag: str, res
         "open": batch.open,
         "device_type": device_type,
         "project_id": project,
-        "tags": [tag],
+        "tags": list(tags),
     }
     if batch.configuration is not None:
         if not is_emulator(device_type):

@@ -34,6 +34,7 @@ from qrmi_core.drivers.vendor import (
     expect,
     expect_object,
     expect_objects,
+    lease_tag,
     new_id,
 )
 from qrmi_core.errors import (
@@ -127,7 +128,8 @@ class PasqalCloud(VendorResource, BatchResource):
         self.refuse_other_kinds(payload)
         batch = cast("PulserBatch", payload)
         device_type, tag = batch.device_type or self.device, new_id()
-        body = batch_body(batch, device_type, self._project, tag, self.name)
+        tags = [tag, *([lease_tag(self.context.lease)] if self.context.lease is not None else [])]
+        body = batch_body(batch, device_type, self._project, tags, self.name)
         batch_id: str = self._about_device(
             lambda: submit_once(
                 lambda: self._created(body),
@@ -143,6 +145,17 @@ class PasqalCloud(VendorResource, BatchResource):
         known.closed, known.sequence = not batch.open, batch.sequence
         known.learn(len(batch.jobs))
         return batch_id
+
+    def unfinished_of_lease(self, lease: str) -> list[str] | None:
+        batches: list[dict[str, Any]] = []
+        while True:
+            query = {"tag": lease_tag(lease), "offset": len(batches), "limit": PAGE}
+            page = self._objects(self._api.get_json("/v1/batches", query=query), "the list of batches")
+            batches += page
+            if len(page) < PAGE:
+                break
+        left = [batch for batch in batches if batch.get("status") not in ENDS]
+        return [str(expect(batch, "id", resource=self.name, what="a batch")) for batch in left]
 
     def task_stop(self, task_id: str) -> None:
         with about_task(self.name, task_id):

@@ -23,6 +23,7 @@ __all__ = [
     "expect",
     "expect_object",
     "expect_objects",
+    "lease_tag",
     "new_id",
     "seconds_since_epoch",
 ]
@@ -133,6 +134,11 @@ def expect_objects(document: Any, *, resource: str, what: str) -> list[dict[str,
 def new_id() -> str:
     """An id of our own for a task, or a tag to find it by."""
     return str(uuid.uuid4())
+
+
+def lease_tag(lease: str) -> str:
+    """The tag of all tasks of a lease, by which whoever gives it back finds those that nobody announced."""
+    return f"qrmi-lease-{lease}"
 
 
 def seconds_since_epoch(text: str | None) -> float | None:

@@ -193,7 +193,7 @@ class Admin:
         pending: list[str] = []
         for record in records:
             left = await self._gateway.release(record.id, f"{who} released it")
-            (pending if left is not None and left.may_hold else released).append(record.id)
+            (pending if left is not None and not left.is_given_back else released).append(record.id)
         return answer({"released": released, "pending": pending})
 
     async def _is_operator(self, caller: Caller) -> bool:

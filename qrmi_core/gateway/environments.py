@@ -171,6 +171,10 @@ class Environments:
             return None
         return self.bare(name, JobContext(token, self._left(holder), holder.uid, str(holder.key.job_id)), seconds)
 
+    def only_announced(self, name: str) -> bool:
+        """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
+        return name in self.resources and self.access(name) == "direct"
+
     def bare(self, name: str, context: JobContext, seconds: float) -> QuantumResource:
         """The resource as the gateway itself asks it, giving up after about so many seconds.
 

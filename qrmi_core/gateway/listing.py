@@ -24,6 +24,7 @@ _ADVICE = {
     AcquisitionState.UNCERTAIN: "its answer was lost: it ends by itself at `until`, or end it at the vendor's before",
     AcquisitionState.RELEASE_PENDING: "it is tried again by itself; see that the vendor can be reached",
     AcquisitionState.DRAINING: "a task that cannot be cancelled runs to its end; then the lane is free",
+    AcquisitionState.SETTLING: "the lane is free; what was sent at the last moment is still looked for",
 }
 
 

@@ -76,6 +76,9 @@ class _Source:
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> QuantumResource | None:
         return self.environments.make(name, holder, token, seconds)
 
+    def only_announced(self, name: str) -> bool:
+        return self.environments.only_announced(name)
+
     def refusal(self, name: str, holder: Holder) -> str | None:
         return self.environments.refusal(name, holder)
 

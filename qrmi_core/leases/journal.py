@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from qrmi_core.errors import LeaseError
 from qrmi_core.leases.records import JobKey, LeaseRecord, LeaseState
 
-__all__ = ["Journal", "JournalUnavailable", "LeaseTask", "MemoryJournal"]
+__all__ = ["MOST_TASKS", "Journal", "JournalUnavailable", "LeaseTask", "MemoryJournal"]
+
+MOST_TASKS = 20_000
+"""Tasks of one lease that are kept, to be cancelled at its end."""
 
 
 class JournalUnavailable(LeaseError):

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from qrmi_core import polling
 from qrmi_core.errors import LeaseRefused, QRMIError, SubmissionUncertain
-from qrmi_core.leases.journal import Journal, LeaseTask
+from qrmi_core.leases.journal import MOST_TASKS, Journal, LeaseTask
 from qrmi_core.leases.lanes import Lanes
 from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, JobKey, LeaseRecord, LeaseState
 from qrmi_core.leases.releasing import Releaser, ResourceSource
@@ -36,9 +36,6 @@ UNDONE = "the gateway ended while it was being granted"
 
 LATE_SECONDS = 600.0
 """For how long after its end tasks of a lease may still be announced: a job's last words, and nobody else's."""
-
-MOST_TASKS = 20_000
-"""Tasks of one lease that are kept, to be cancelled at its end."""
 
 
 class LeaseKeeper:

@@ -44,11 +44,13 @@ class AcquisitionState(enum.Enum):
     RELEASE_PENDING = "release pending"
     DRAINING = "draining"
     """Given back, and a task that cannot be cancelled still runs."""
+    SETTLING = "settling"
+    """Given back: tasks that were sent at the last moment, and what came of the others, are looked for once more."""
     RELEASED = "released"
 
     @property
     def may_be_held(self) -> bool:
-        """True while the vendor may hold the resource for the lease."""
+        """True while the vendor may hold something of the lease."""
         return self not in {self.INTENDED, self.FAILED, self.RELEASED}
 
     @property
@@ -57,7 +59,7 @@ class AcquisitionState(enum.Enum):
 
         One whose answer is lost keeps none: a vendor's session that nobody uses keeps nobody out.
         """
-        return self not in {self.FAILED, self.RELEASED, self.UNCERTAIN}
+        return self not in {self.FAILED, self.RELEASED, self.UNCERTAIN, self.SETTLING}
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,12 @@ class LeaseRecord:
     def may_hold(self) -> bool:
         """True while an allocation uses it, or a vendor may hold something for it."""
         return self.state.is_live or any(each.state.may_be_held for each in self.acquisitions)
+
+    @property
+    def is_given_back(self) -> bool:
+        """True once all of it can be somebody else's, whatever is still looked for."""
+        over = {AcquisitionState.SETTLING, AcquisitionState.RELEASED, AcquisitionState.FAILED}
+        return not self.state.is_live and all(each.state in over for each in self.acquisitions)
 
     @property
     def resources(self) -> str:

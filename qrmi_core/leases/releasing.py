@@ -14,8 +14,10 @@ from qrmi_core.leases.journal import Journal, LeaseTask
 from qrmi_core.leases.keyed_locks import KeyedLocks
 from qrmi_core.leases.lanes import Lanes
 from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, LeaseRecord, LeaseState
+from qrmi_core.leases.settling import note_outcome, note_outcomes, note_unannounced
 from qrmi_core.leases.vendor_side import give_back
 from qrmi_core.resource import QuantumResource
+from qrmi_core.submission import LIST_LAG
 
 __all__ = ["Releaser", "ResourceSource"]
 
@@ -31,6 +33,13 @@ CANCEL_SECONDS = 30.0
 
 TRIES_OF_A_TASK = 6
 """After so many tries a task that the vendor refuses to cancel, or to tell of, keeps its lane no longer."""
+
+OUTCOME_SECONDS = 1.0
+"""For how long it is asked what came of tasks while their lane is still held."""
+
+SETTLING_SECONDS = 30.0
+LOOKS = 3
+"""How often it is asked after the release what came of tasks: vendors say of some late, or never, that they ended."""
 
 
 class ResourceSource(Protocol):
@@ -51,6 +60,9 @@ class ResourceSource(Protocol):
         Raises:
             QRMIError: it cannot be made.
         """
+
+    def only_announced(self, name: str) -> bool:
+        """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
 
     def refusal(self, name: str, holder: Holder) -> str | None:
         """Why the holder may not have a resource, or a pool, at all; None where it may."""
@@ -167,6 +179,8 @@ class Releaser:
             return _answer_lost(acquisition)
         if record.holder is None:
             return replace(acquisition, state=AcquisitionState.RELEASED)
+        if acquisition.state is AcquisitionState.SETTLING and acquisition.next_try > time.time():
+            return acquisition
         resource = self._source.make(acquisition.resource, record.holder, acquisition.token, VENDOR_SECONDS)
         if resource is None:
             if acquisition.token is not None:
@@ -177,6 +191,8 @@ class Releaser:
             return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
         if acquisition.state is AcquisitionState.DRAINING:
             return self._drained(record, acquisition, resource)
+        if acquisition.state is AcquisitionState.SETTLING:
+            return self._settled(record, acquisition, resource)
         return self._cancelled_and_released(record, acquisition, resource)
 
     def _cancelled_and_released(
@@ -191,7 +207,47 @@ class Releaser:
             reason = f"{resource.name} cannot cancel: {len(runs_on)} of its tasks run until they end"
             draining = replace(acquisition, state=AcquisitionState.DRAINING, reason=reason, tries=0)
             return replace(draining, next_try=time.time() + LOOK_GAP)
-        return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
+        lists = self._cancel_unannounced(record, resource, acquisition)
+        tasks = self._tasks(record, resource)
+        if note_outcomes(self._journal, tasks, resource, seconds=OUTCOME_SECONDS) and not lists:
+            return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
+        settling = replace(acquisition, state=AcquisitionState.SETTLING, reason=None, tries=0)
+        return replace(settling, next_try=time.time() + LIST_LAG)
+
+    def _cancel_unannounced(self, record: LeaseRecord, resource: QuantumResource, acquisition: Acquisition) -> bool:
+        """Cancel what the job sent directly and did not announce; whether it is worth while to look once more.
+
+        It is looked for once more where the vendor lists such tasks, for lists show new ones late. So what goes wrong
+        the first time holds nothing up.
+        """
+        if record.state is LeaseState.REFUSED or not self._source.only_announced(acquisition.resource):
+            return False
+        try:
+            if not note_unannounced(self._journal, record.id, resource):
+                return False
+            self._cancel(record, resource, acquisition.tries)
+        except QRMIError as error:
+            _log.info("lease %s: what was sent to %s at the last moment: %s", record.id, resource.name, error)
+        return True
+
+    def _settled(self, record: LeaseRecord, acquisition: Acquisition, resource: QuantumResource) -> Acquisition:
+        """Look once more for tasks that nobody announced, and what came of all; its lane is free already."""
+        released = replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
+        problem: QRMIError | None = None
+        try:
+            if self._source.only_announced(acquisition.resource):
+                note_unannounced(self._journal, record.id, resource)
+            problem = self._cancel(record, resource, acquisition.tries)[1]
+        except QRMIError as error:
+            problem = error
+        known = note_outcomes(self._journal, self._tasks(record, resource), resource, seconds=SETTLING_SECONDS)
+        if problem is not None:
+            if problem.transient or acquisition.tries < TRIES_OF_A_TASK:
+                raise problem
+            _log.warning("lease %s: what is left of it on %s is left alone: %s", record.id, resource.name, problem)
+        elif not known and acquisition.tries + 1 < LOOKS:
+            return replace(acquisition, tries=acquisition.tries + 1, next_try=time.time() + LOOK_GAP)
+        return released
 
     def cancel_tasks(self, record: LeaseRecord) -> None:
         """Cancel what is known to run for a lease; it stays granted, so results can still be read."""
@@ -248,7 +304,9 @@ class Releaser:
             if task in stopped or task.kind == SESSION:
                 continue
             try:
-                ended = resource.task_info(task.task_id).status.is_final
+                info = resource.task_info(task.task_id)
+                if ended := info.status.is_final:
+                    note_outcome(self._journal, task, info).result()
             except TaskNotFound:
                 ended = True
             except QRMIError as error:
@@ -295,12 +353,12 @@ def _answer_lost(acquisition: Acquisition) -> Acquisition:
 
 
 def _pending(acquisition: Acquisition, reason: str) -> Acquisition:
-    draining = acquisition.state is AcquisitionState.DRAINING
+    stays = acquisition.state in {AcquisitionState.DRAINING, AcquisitionState.SETTLING}
     gap = min(FIRST_GAP * 2.0 ** min(acquisition.tries, 10), LONGEST_GAP)
     _log.warning("%s is not given back yet, the next try is in %.0f s: %s", acquisition.resource, gap, reason)
     return replace(
         acquisition,
-        state=AcquisitionState.DRAINING if draining else AcquisitionState.RELEASE_PENDING,
+        state=acquisition.state if stays else AcquisitionState.RELEASE_PENDING,
         reason=reason,
         tries=acquisition.tries + 1,
         next_try=time.time() + gap,

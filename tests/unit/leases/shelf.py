@@ -33,7 +33,10 @@ __all__ = ["Shelf", "ShelfSource", "holder", "look", "retry"]
 
 
 class Shelf(QuantumResource):
-    """``refuse``, ``away`` and ``cannot-cancel`` in its directory make it do so."""
+    """In its directory ``refuse``, ``away`` and ``cannot-cancel`` make it do so, ``sticky`` lets tasks run on.
+
+    ``of-LEASE`` lists the tasks that carry a lease's mark.
+    """
 
     type: ClassVar[str] = "shelf"
     takes = (QiskitPrimitive,)
@@ -88,7 +91,14 @@ class Shelf(QuantumResource):
     def task_stop(self, task_id: str) -> None:
         if self._is("cannot-cancel") and not self.task_info(task_id).status.is_final:
             raise UnsupportedFunction(f"{self.name} cannot cancel")
-        self.end(task_id, "cancelled")
+        if not self._is("sticky") and not self.task_info(task_id).status.is_final:
+            self.end(task_id, "cancelled")
+
+    def unfinished_of_lease(self, lease: str) -> list[str] | None:
+        self._answer()
+        listed = self.directory / f"of-{lease}"
+        tasks = listed.read_text().split() if listed.exists() else None
+        return tasks and [task for task in tasks if not self.task_info(task).status.is_final]
 
     def end(self, task_id: str, how: str) -> None:
         (self.directory / "tasks" / task_id).write_text(how)
@@ -110,12 +120,16 @@ class ShelfSource:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.queues: dict[str, int] = {}
+        self.direct: set[str] = set()
 
     def to_acquire(self, name: str, holder: Holder, seconds: float) -> Shelf | None:
         return self.make(name, holder, None, seconds)
 
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> Shelf | None:
         return None if name == "local" else Shelf(name, self.directory, JobContext(token))
+
+    def only_announced(self, name: str) -> bool:
+        return name in self.direct
 
     def refusal(self, name: str, holder: Holder) -> str | None:
         return f"{holder.user} may not use secret" if name == "secret" else None

@@ -238,6 +238,57 @@ def test_a_task_that_is_announced_late_is_cancelled(keeper: LeaseKeeper, source:
     assert keeper.live() == []
 
 
+def test_tasks_that_nobody_announced_are_found_by_their_mark_and_cancelled(
+    keeper: LeaseKeeper, journal: SqliteJournal, source: ShelfSource
+) -> None:
+    """Also one that the vendor's list shows after the release; its lane is somebody else's by then."""
+    lease = keeper.grant(holder(), {"a": 1}, wait=0)
+    source.direct.add("a")
+    a = shelf(source, "a")
+    listed = a.directory / f"of-{lease.id}"
+    listed.write_text(a.start("first"))
+    record = keeper.release(lease.id, why="test")
+    assert (states(record), keeper.used("a")) == ([AcquisitionState.SETTLING], 0)
+    assert record is not None
+    assert record.is_given_back
+    assert (a.task_status("first").value, a.held()) == ("cancelled", [])
+    other = keeper.grant(holder(2), {"a": 1}, wait=0)
+    listed.write_text(f"first {a.start('late')}")
+    retry(keeper)
+    assert a.task_status("late").value == "running"  # the list is not asked before its lag is over
+    journal.close()
+    again = SqliteJournal(source.directory / "journal")
+    heir = LeaseKeeper(again, source, {"a": 1})
+    heir.recover()
+    assert polling.wait_until(lambda: retry(heir) or len(heir.live()) == 1, timeout=10)
+    assert a.task_status("late").value == "cancelled"
+    assert (heir.live(), a.held()) == ([other], [other.acquisition("a").token])
+    rows = again.rows("SELECT task_id, outcome FROM tasks WHERE lease = ? ORDER BY 1", (lease.id,))
+    assert rows == [("first", "cancelled"), ("late", "cancelled")]
+    again.close()
+
+
+def test_what_came_of_tasks_is_noted_when_the_lease_ends(
+    keeper: LeaseKeeper, journal: SqliteJournal, source: ShelfSource
+) -> None:
+    """Their program may never have asked; one that goes on after its cancellation is asked for again."""
+    lease = keeper.grant(holder(), {"a": 1, "b": 1}, wait=0)
+    a, b = shelf(source, "a"), shelf(source, "b")
+    for name in ("done", "gone"):
+        keeper.add_task(lease.id, LeaseTask("a", a.start(name)))
+    a.end("done", "completed")
+    (a.directory / "tasks" / "gone").unlink()
+    (a.directory / "sticky").touch()
+    (b.directory / "sticky").touch()
+    keeper.add_task(lease.id, LeaseTask("b", b.start("slow")))
+    record = keeper.release(lease.id, why="test")
+    assert states(record) == [AcquisitionState.RELEASED, AcquisitionState.SETTLING]
+    b.end("slow", "completed")
+    assert polling.wait_until(lambda: retry(keeper) or not keeper.live(), timeout=10)
+    rows = journal.rows("SELECT task_id, outcome, ended IS NULL FROM tasks ORDER BY 1")
+    assert rows == [("done", "completed", 0), ("gone", None, 1), ("slow", "completed", 0)]
+
+
 def test_results_can_be_read_while_tasks_are_cancelled(keeper: LeaseKeeper, source: ShelfSource) -> None:
     lease = keeper.grant(holder(), {"a": 1}, wait=0)
     keeper.add_task(lease.id, LeaseTask("a", shelf(source, "a").start("task")))

@@ -15,7 +15,7 @@ STAMP := .venv/installed
 TOOLS := .venv/ready-for-tests
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: install slurm-packages demo cluster cluster-stop test test-all check bench clean
+.PHONY: install slurm-packages demo cluster cluster-stop test test-all check bench bench-quick clean
 
 install: $(TOOLS) slurm-packages
 
@@ -61,6 +61,10 @@ bench: $(TOOLS) slurm-packages
 	$(BIN)/python tests/benchmarks/vendors.py
 	$(BIN)/python tests/benchmarks/slurm.py
 	$(BIN)/python tests/benchmarks/announcements.py
+	$(BIN)/python tests/benchmarks/peers
+
+bench-quick: $(TOOLS)
+	$(BIN)/python tests/benchmarks/peers --quick
 
 clean:
 	@test ! -e build/cluster || $(BIN)/python scripts/cluster.py stop

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from qrmi_core.errors import InputError
+from qrmi_core.gateway_address import checked_address
 from qrmi_core.names import licence
 from qrmi_core.slurm.ca_bundle import ca_bundle
 from qrmi_core.slurm.limits import sacctmgr_text, tres_lines
@@ -56,12 +57,23 @@ class Site:
     slurmdbd: bool = False
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.gateway)
-        if not ((parts.scheme in {"http", "https"} and parts.hostname) or (parts.scheme == "unix" and parts.path)):
+        if not _for_all_hosts(self.gateway):
             raise InputError(f"{self.gateway}: http://HOST:PORT, https://HOST:PORT or unix:/PATH was expected")
         for value in (self.state_dir, self.library):
             if not re.fullmatch(r"/[\w./+-]+", value):
                 raise InputError(f"{value!r}: Slurm's files take an absolute path without blanks only")
+
+
+def _for_all_hosts(gateway: str) -> bool:
+    """Whether users' commands take this address, and the nodes' scripts, which know of no path below a server."""
+    try:
+        parts = urlsplit(checked_address(gateway))
+    except ValueError:
+        return False
+    return (
+        parts.scheme == "unix"
+        or re.fullmatch(r"(\[[\da-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", parts.netloc + parts.path) is not None
+    )
 
 
 def qpus(config: Path) -> list[QPU]:
@@ -70,7 +82,7 @@ def qpus(config: Path) -> list[QPU]:
     Raises:
         ConfigurationError: the file is wrong, and where.
     """
-    from qrmi_core.config import load_site  # pydantic is needed for a file only
+    from qrmi_core.config import load_site
 
     site = load_site(config)
     types = {each.name: each.type for each in site.resources}

@@ -105,7 +105,24 @@ def test_a_mistake_in_the_configuration_is_said_with_its_place(tmp_path: Path) -
         files([], SITE)
 
 
-@pytest.mark.parametrize("gateway", ["head:7811", "http://", "ftp://head", "unix:", "/run/x"])
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        "head:7811",
+        "http://",
+        "ftp://head",
+        "unix:",
+        "/run/x",
+        "unix:run/x",
+        "unix://run/x",
+        "unix:/",
+        "https://me@head",
+        "https://head?a=1",
+        "https://head/below",
+        "https://head:port",
+        "https://[::1",
+    ],
+)
 def test_an_address_that_no_gateway_can_have_is_refused(gateway: str) -> None:
     with pytest.raises(InputError, match="http://HOST:PORT, https://HOST:PORT or unix:/PATH was expected"):
         Site(gateway)

@@ -7,15 +7,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
-
 from qrmi_core.environment import CLIENT_CONFIG, SITE_CLIENT_CONFIG, client_file
 from qrmi_core.errors import ConfigurationError
-from qrmi_core.strict_files import Strict, Text, load_strict
+from qrmi_core.strict_files import Strict, Text, at_least, load_strict
 
 __all__ = ["ClientResource", "ClientSettings", "load_client_settings"]
 
@@ -31,22 +30,24 @@ def _address(url: str) -> str:
     raise ValueError("http://host:port, https://host:port or unix:/path was expected")
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClientResource(Strict):
     """One resource of the site, without anything that only the gateway may know."""
 
     name: Text
     type: Text
-    lanes: Annotated[int, Field(ge=1)] = 1
+    lanes: Annotated[int, at_least(1)] = 1
     description: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClientSettings(Strict):
     """Where the gateway is; ``ca`` is a file with the certificates to trust."""
 
-    url: Annotated[str, AfterValidator(_address)]
+    url: Annotated[str, _address]
     ca: Text | None = None
     munge_socket: Text | None = None
-    resources: Annotated[tuple[ClientResource, ...], Field(strict=False)] = ()
+    resources: tuple[ClientResource, ...] = ()
 
     @property
     def socket(self) -> str | None:

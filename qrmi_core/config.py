@@ -7,28 +7,25 @@
 Optional ``"pools": [{"name": "fez_or_kyiv", "members": ["ibm_fez", "ibm_kyiv"]}]``: a pool is a name for several
 resources of the same type; the member with the shortest queue gets the job when its lease is granted.
 A value may be text, or ``{"file": path}`` or ``{"env": variable}`` for what should not stand in the file.
-Import this module only where a file is read: pydantic costs more than all the rest of ``qrmi_core``.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
-
-from qrmi_core import strict_files
 from qrmi_core.environment import expand
 from qrmi_core.errors import ConfigurationError
-from qrmi_core.json_files import load_json
 from qrmi_core.names import clash, did_you_mean, is_valid_name, name_rule
-from qrmi_core.strict_files import Strict, Text
+from qrmi_core.strict_files import Expected, Strict, Text, at_least, filled, load_strict
 
 __all__ = ["Configuration", "ConfiguredPool", "ConfiguredResource", "load", "load_site"]
 
 DEVICE = "QRMI_DEVICE"
 
 
+@dataclass(frozen=True)
 class SecretFile(Strict):
     """A value that is kept in a file of its own."""
 
@@ -42,6 +39,7 @@ class SecretFile(Strict):
             raise ConfigurationError(f"{self.file} cannot be read: {reason}") from error
 
 
+@dataclass(frozen=True)
 class SecretVariable(Strict):
     """A value that is kept in a variable of the environment."""
 
@@ -54,20 +52,28 @@ class SecretVariable(Strict):
         return value
 
 
+_Value = Annotated[
+    str | SecretFile | SecretVariable,
+    Expected('text in quotes, {"file": "path"} or {"env": "variable"} was expected'),
+]
+_Lanes = Annotated[int, at_least(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConfiguredResource(Strict):
     """One entry of ``resources``; ``max_lease`` is in seconds."""
 
     name: Text
     type: Text
-    environment: dict[str, str | SecretFile | SecretVariable] = Field(repr=False)
+    environment: dict[str, _Value] = field(repr=False)
     is_dynamic: bool = False
     device: Text | None = None
-    lanes: int = Field(default=1, ge=1)
+    lanes: _Lanes = 1
     access: Literal["gateway", "direct", "local"] | None = None
-    users: tuple[Text, ...] = Field(default=(), strict=False)
-    groups: tuple[Text, ...] = Field(default=(), strict=False)
-    accounts: tuple[Text, ...] = Field(default=(), strict=False)
-    max_lease: int | None = Field(default=None, ge=1)
+    users: tuple[Text, ...] = ()
+    groups: tuple[Text, ...] = ()
+    accounts: tuple[Text, ...] = ()
+    max_lease: Annotated[int, at_least(1)] | None = None
     description: str = ""
 
     def values(self) -> dict[str, str]:
@@ -85,20 +91,22 @@ class ConfiguredResource(Strict):
         return read
 
 
+@dataclass(frozen=True, kw_only=True)
 class ConfiguredPool(Strict):
     """One entry of ``pools``; without ``lanes`` it has as many as its members together."""
 
     name: Text
-    members: tuple[Text, ...] = Field(min_length=1, strict=False)
-    lanes: int | None = Field(default=None, ge=1)
+    members: Annotated[tuple[Text, ...], filled]
+    lanes: _Lanes | None = None
     description: str = ""
 
 
+@dataclass(frozen=True)
 class Configuration(Strict):
     """All of a file."""
 
     resources: list[ConfiguredResource]
-    pools: list[ConfiguredPool] = Field(default_factory=list)
+    pools: list[ConfiguredPool] = field(default_factory=list)
 
     def pool_lanes(self, pool: ConfiguredPool) -> int:
         """How many lanes of a pool may be in use at the same time."""
@@ -120,11 +128,8 @@ def load_site(path: Path) -> Configuration:
     Raises:
         ConfigurationError: the first mistake, with its place in the file and what was expected.
     """
-    try:
-        document = Configuration.model_validate(load_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigurationError(_text(first), file=str(path), place=_place(first["loc"]) or "top level") from None
+    example = '{"resources": [{"name": ..., "type": ..., "environment": {}}]}'
+    document = load_strict(path, Configuration, example=example)
     named = [(f"resources[{index}].name", each.name) for index, each in enumerate(document.resources)]
     named += [(f"pools[{index}].name", each.name) for index, each in enumerate(document.pools)]
     for place, name in named:
@@ -158,18 +163,3 @@ def _check_pool(file: str, place: str, pool: ConfiguredPool, document: Configura
     if pool.lanes is not None and pool.lanes > (most := sum(each.lanes for each in members)):
         text = f"the members of {pool.name} have {most} lanes together: at most {most} was expected"
         raise ConfigurationError(text, file=file, place=f"{place}.lanes")
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """``resources[0].environment.QRMI_X``; the names of alternatives that pydantic tried are left out."""
-    tried = {"str", SecretFile.__name__, SecretVariable.__name__}
-    return strict_files.place(tuple(part for part in location if part not in tried))
-
-
-def _text(error: Any) -> str:
-    kind, location = error["type"], error["loc"]
-    if kind != "missing" and "environment" in location:
-        return 'text in quotes, {"file": "path"} or {"env": "variable"} was expected'
-    if kind == "model_type":
-        return 'an object was expected, as in {"resources": [{"name": ..., "type": ..., "environment": {}}]}'
-    return strict_files.wrong(error, Configuration, "")

@@ -134,7 +134,7 @@ class QRMIService:
         file = environment.config_file(config)
         configured: Sequence[ConfiguredResource] = ()
         if file is not None:
-            from qrmi_core.config import load  # pydantic is needed for a file only
+            from qrmi_core.config import load
 
             configured = load(file)
         taken = {resource.name.lower() for resource in configured}

@@ -1,30 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON files checked against a model: the first mistake with file, place, and what was expected.
 
-Import this module only where a file is read: pydantic costs more than all the rest of ``qrmi_core``.
+A model is a frozen dataclass: its annotations say what each key holds, and keys without a default must be there. In
+``Annotated[...]`` stand functions that are given the value and return it, perhaps mended, or raise a ValueError which
+says what was expected; see :func:`at_least`. Done here with the standard library alone, for it is on the way of every
+start: a framework would take longer for its import than all the rest of ``qrmi_core``.
 """
 
 from __future__ import annotations
 
 import difflib
+import types
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.json_files import load_json
 
-__all__ = ["Strict", "Text", "load_strict", "place", "wrong"]
+__all__ = ["Expected", "Mistake", "Strict", "Text", "above", "at_least", "between", "filled", "load_strict", "place"]
 
-Text = Annotated[str, Field(min_length=1)]
-_Model = TypeVar("_Model", bound=BaseModel)
+Location: TypeAlias = tuple[int | str, ...]
+_Model = TypeVar("_Model", bound="Strict")
+_Value = TypeVar("_Value")
 
 
-class Strict(BaseModel):
+class Mistake(ValueError):
+    """The first thing that is wrong in a value, and where in it; see :func:`place`."""
+
+    def __init__(self, text: str, location: Location) -> None:
+        super().__init__(text)
+        self.location = location
+
+
+class Expected(str):
+    """In ``Annotated``: what to say was expected, whatever it is that does not fit."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Strict:
     """No unknown keys, no conversions, no changes."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    @classmethod
+    def checked(cls, value: Any) -> Self:
+        """One of these from decoded JSON.
+
+        Raises:
+            Mistake: the first mistake in it.
+        """
+        read: Self = _object(cls, value, ())
+        return read
+
+
+def at_least(least: int) -> Callable[[_Value], _Value]:
+    """For whole numbers."""
+    return between(least, None)
+
+
+def between(least: float, most: float | None) -> Callable[[_Value], _Value]:
+    """For numbers; both ends are allowed."""
+    text = f"at least {least} was expected" if most is None else f"a number from {least} to {most} was expected"
+
+    def check(value: Any) -> Any:
+        if not (value >= least and (most is None or value <= most)):
+            raise ValueError(text)
+        return value
+
+    return check
+
+
+def above(least: float) -> Callable[[_Value], _Value]:
+    """For numbers; this one is too small."""
+
+    def check(value: Any) -> Any:
+        if not value > least:
+            raise ValueError(f"a number above {least} was expected")
+        return value
+
+    return check
+
+
+def filled(value: _Value) -> _Value:
+    """For texts and lists that may not be empty."""
+    if not value:
+        raise ValueError(f"{'text' if isinstance(value, str) else 'at least one'} was expected, and it is empty")
+    return value
+
+
+Text = Annotated[str, filled]
 
 
 def load_strict(path: Path, model: type[_Model], *, example: str) -> _Model:
@@ -33,16 +99,16 @@ def load_strict(path: Path, model: type[_Model], *, example: str) -> _Model:
     Raises:
         ConfigurationError: the first mistake.
     """
+    told = load_json(path)
+    if not isinstance(told, dict):
+        raise ConfigurationError(f"an object was expected, as in {example}", file=str(path), place="top level")
     try:
-        return model.model_validate(load_json(path))
-    except ValidationError as error:
-        first: Any = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigurationError(
-            wrong(first, model, example), file=str(path), place=place(first["loc"]) or "top level"
-        ) from None
+        return model.checked(told)
+    except Mistake as mistake:
+        raise ConfigurationError(str(mistake), file=str(path), place=place(mistake.location)) from None
 
 
-def place(location: tuple[int | str, ...]) -> str:
+def place(location: Location) -> str:
     """Where in a file that is, as ``resources[0].name``; empty for the file as a whole."""
     text = ""
     for part in location:
@@ -50,32 +116,92 @@ def place(location: tuple[int | str, ...]) -> str:
     return text
 
 
-def wrong(error: Any, model: type[BaseModel], example: str) -> str:
-    """What is wrong, of one of pydantic's errors of this model."""
-    kind, location = error["type"], error["loc"]
-    if kind == "missing":
-        return "this key is missing"
-    if kind == "model_type" and not location:
-        return f"an object was expected, as in {example}"
-    if kind == "extra_forbidden":
-        known = _keys(model, location[:-1])
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return f"unknown key; {f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(known)}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
+_known: dict[type, dict[str, tuple[Field[Any], Any]]] = {}
 
 
-def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys of the object at this place."""
-    inner: type[BaseModel] | None = model
-    for part in location:
-        if isinstance(part, str) and inner is not None and part in inner.model_fields:
-            inner = _model_in(inner.model_fields[part].annotation)
-    return list((inner or model).model_fields)
+def _keys(model: type[Any]) -> dict[str, tuple[Field[Any], Any]]:
+    if model not in _known:
+        hints = get_type_hints(model, include_extras=True)
+        _known[model] = {each.name: (each, hints[each.name]) for each in fields(model)}
+    return _known[model]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_model_in(part) for part in getattr(annotation, "__args__", ()))
-    return next((each for each in found if each is not None), None)
+def _object(model: type[Any], value: Any, at: Location) -> Any:
+    if isinstance(value, model):
+        return value
+    if not isinstance(value, dict):
+        raise Mistake("an object was expected", at)
+    known = _keys(model)
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise Mistake(f"unknown key; {hint}", (*at, key))
+    read = {}
+    for key, (field, kind) in known.items():
+        if key in value:
+            read[key] = _value(kind, value[key], (*at, key))
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise Mistake("this key is missing", (*at, key))
+    return model(**read)
+
+
+def _value(kind: Any, value: Any, at: Location) -> Any:
+    """The value, as this annotation wants it."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _annotated(inner[0], inner[1:], value, at)
+    if origin in {Union, types.UnionType}:
+        return _alternative(inner, value, at)
+    if origin is Literal:
+        if value not in inner or isinstance(value, bool):
+            raise Mistake(f"{' or '.join(map(repr, inner))} was expected".replace(" or ", ", ", len(inner) - 2), at)
+        return value
+    if origin in {list, tuple}:
+        if not isinstance(value, list | tuple):
+            raise Mistake("a list was expected", at)
+        return origin(_value(inner[0], each, (*at, index)) for index, each in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise Mistake("an object was expected", at)
+        return {key: _value(inner[1], each, (*at, key)) for key, each in value.items()}
+    return _object(kind, value, at) if issubclass(kind, Strict) else _plain(kind, value, at)
+
+
+def _annotated(kind: Any, checks: tuple[Any, ...], value: Any, at: Location) -> Any:
+    try:
+        read = _value(kind, value, at)
+        for check in checks:
+            if not isinstance(check, Expected):
+                read = check(read)
+    except ValueError as error:
+        if expected := [str(each) for each in checks if isinstance(each, Expected)]:
+            raise Mistake(expected[0], at) from None
+        raise Mistake(str(error), error.location if isinstance(error, Mistake) else at) from None
+    return read
+
+
+def _alternative(kinds: tuple[Any, ...], value: Any, at: Location) -> Any:
+    """The first that fits; where none does, what is wrong with the last."""
+    if value is None and types.NoneType in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not types.NoneType)
+    for kind in others:
+        try:
+            return _value(kind, value, at)
+        except Mistake:
+            continue
+    return _value(last, value, at)
+
+
+_NAMES = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _plain(kind: type, value: Any, at: Location) -> Any:
+    fits = (int, float) if kind is float else (kind,)
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, fits):
+        raise Mistake(f"{_NAMES[kind]} was expected", at)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise Mistake(f"{_NAMES[kind]} was expected, and this one is too large", at) from None

@@ -8,14 +8,13 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
-
 from qrmi_core.environment import GATEWAY_CONFIG, SITE_GATEWAY_CONFIG, gateway_file
 from qrmi_core.errors import ConfigurationError
-from qrmi_core.strict_files import Strict, Text, load_strict
+from qrmi_core.strict_files import Strict, Text, between, load_strict
 
 __all__ = ["GatewaySettings", "Listen", "Tls", "is_loopback", "load_gateway_settings", "split_address"]
 
@@ -67,20 +66,22 @@ def _ipv4(text: str) -> str:
         raise ValueError("an IPv4 address was expected: munge knows no others") from None
 
 
-_File = Annotated[str, AfterValidator(_absolute)]
-_Endpoint = Annotated[str, AfterValidator(_endpoint)]
-_Seconds = Annotated[float, Field(ge=0, le=3600, strict=False)]
+_File = Annotated[str, _absolute]
+_Endpoint = Annotated[str, _endpoint]
+_Seconds = Annotated[float, between(0, 3600)]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Listen(Strict):
     """Where the gateway listens; ``jobs`` and ``metrics`` are for what jobs reach and for the site's monitoring."""
 
-    admin: Annotated[str, AfterValidator(_socket)] | None = None
+    admin: Annotated[str, _socket] | None = None
     admin_tcp: _Endpoint | None = None
     jobs: _Endpoint | None = None
     metrics: _Endpoint | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Tls(Strict):
     """The files of the gateway's certificate and key, in PEM."""
 
@@ -88,6 +89,7 @@ class Tls(Strict):
     key: _File
 
 
+@dataclass(frozen=True, kw_only=True)
 class GatewaySettings(Strict):
     """The file, checked; times in seconds.
 
@@ -109,14 +111,12 @@ class GatewaySettings(Strict):
     public_url: Text | None = None
     ca: _File | None = None
     helper_socket: _File | None = None
-    operators: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    node_addresses: dict[str, Annotated[tuple[Annotated[str, AfterValidator(_ipv4)], ...], Field(strict=False)]] = (
-        Field(default_factory=dict)
-    )
+    operators: tuple[Text, ...] = ()
+    node_addresses: dict[str, tuple[Annotated[str, _ipv4], ...]] = field(default_factory=dict)
     grant_wait: _Seconds = 20.0
     kill_grace: _Seconds = 30.0
-    hold_off: Annotated[float, Field(ge=1, le=3600, strict=False)] = 30.0
-    poll_slurm: Annotated[float, Field(ge=0.1, le=600, strict=False)] = 3.0
+    hold_off: Annotated[float, between(1, 3600)] = 30.0
+    poll_slurm: Annotated[float, between(0.1, 600)] = 3.0
     pasqal_hook: _File | None = None
     token_from: Literal["nodes", "any"] = "nodes"  # noqa: S105  no token
     insecure: bool = False

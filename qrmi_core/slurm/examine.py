@@ -57,7 +57,7 @@ def examine(controller: Controller, host: Host) -> list[Finding]:
     slurm_conf = host.slurm_conf or Path(slurm_environment().get("SLURM_CONF", of_controller))
     local = slurm_settings(host_checks.read_slurm_conf(slurm_conf))
     on_node = (host.node or host_checks.own_name()) in nodes
-    patience = round(node_file.patience) if node_file else NodeFile.model_fields["patience"].default
+    patience = round(node_file.patience if node_file else NodeFile.patience)
     findings += of_configuration(config, local, patience=patience, on_node=on_node)
     known = lanes if lanes is not None else {each.name: each.lanes for each in client.resources} if client else {}
     findings += licences(there, known)
@@ -96,7 +96,7 @@ def _files(host: Host, findings: list[Finding]) -> tuple[NodeFile | None, Client
         resources = client.resources if client else ()
         try:
             told = {"url": node_file.gateway, "ca": node_file.ca, "munge_socket": node_file.munge_socket}
-            client = ClientSettings.model_validate({**told, "resources": resources})
+            client = ClientSettings.checked({**told, "resources": resources})
         except ValueError:
             reason = f"gateway is {node_file.gateway!r}: http://host:port, https://host:port or unix:/path was expected"
             findings.append(wrong("node.json", reason, "`qrmi slurm configure` writes a right one"))

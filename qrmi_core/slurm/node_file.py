@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""node.json, which the prolog of a node reads: checked here for people, since the prolog has no pydantic."""
+"""node.json, which the prolog of a node reads: checked here for people."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-
-from qrmi_core.strict_files import Strict, Text, load_strict
+from qrmi_core.strict_files import Strict, Text, above, at_least, load_strict
 
 __all__ = ["SITE_NODE_FILE", "NodeFile", "load_node_file"]
 
 SITE_NODE_FILE = Path("/etc/qrmi/node.json")
 
 
+@dataclass(frozen=True, kw_only=True)
 class NodeFile(Strict):
     """The file; ``patience`` and ``holdoff`` are in seconds."""
 
@@ -22,8 +22,8 @@ class NodeFile(Strict):
     ca: Text | None = None
     munge_socket: Text | None = None
     state_dir: Text = "/run/qrmi"
-    patience: Annotated[float, Field(gt=0, strict=False)] = 25
-    holdoff: Annotated[float, Field(ge=0, strict=False)] = 30
+    patience: Annotated[float, above(0)] = 25
+    holdoff: Annotated[float, at_least(0)] = 30
     slurm_conf: Text | None = None
     bin: Text | None = None
 

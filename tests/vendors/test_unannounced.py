@@ -44,7 +44,7 @@ class Vendor:
         name = "qpu"
         entry = {"name": name, "type": case.type, "access": "direct", "environment": values}
         self.case, self.site = case, site
-        self.environments = Environments(Configuration.model_validate({"resources": [entry]}), "qrmi_config.json")
+        self.environments = Environments(Configuration.checked({"resources": [entry]}), "qrmi_config.json")
         self.keeper = LeaseKeeper(MemoryJournal(), self.environments, {name: 1})
 
     def job(self, number: int) -> tuple[str, QuantumResource]:

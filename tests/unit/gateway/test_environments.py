@@ -35,7 +35,7 @@ AER = {"name": "aer", "type": "aer-simulator", "environment": {}, "lanes": 3}
 
 def made(*resources: Any, pools: Any = ()) -> Environments:
     told = {"resources": list(resources), "pools": list(pools)}
-    return Environments(Configuration.model_validate(told), "/etc/qrmi/qrmi_config.json")
+    return Environments(Configuration.checked(told), "/etc/qrmi/qrmi_config.json")
 
 
 def holder(*, ends: float | None = None, uid: int | None = None, account: str = "") -> Holder:

@@ -22,7 +22,7 @@ from vendor_site import Clock  # isort: skip
 from vendor_site import Site as VendorSite  # isort: skip
 from vendor_site import site as vendor_site  # isort: skip
 
-from qrmi_core import polling
+from qrmi_core import QuantumResource, polling
 from qrmi_core.gateway.dialects import DialectOptions
 from qrmi_core.tasks import TaskStatus
 
@@ -43,6 +43,9 @@ EXAMPLES = {
     "orion": "pulser_ring",
 }
 """The example that runs on each QPU."""
+
+SECRET = ("APIKEY", "SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY")
+"""Words in the names of the variables that hold credentials."""
 
 SIMULATORS = [
     {"name": "aer_ideal", "type": "aer-simulator", "environment": {"QRMI_AER_SNAPSHOT": "ideal"}, "lanes": 3},
@@ -86,6 +89,15 @@ class FullSite:
             file.write_text(f'#!/bin/sh\nexec {self.python} -P {more} "$@"\n')
             file.chmod(0o755)
         (self.work / "examples").symlink_to(ROOT / "examples")
+
+    def credentials(self) -> dict[str, str]:
+        """What the site has of its vendors that no job may see: each secret, and whose it is."""
+        return {
+            value: name
+            for name, vendor in self.vendors.items()
+            for variable, value in vendor.environment.items()
+            if any(word in variable for word in SECRET)
+        }
 
     def jobs(self) -> FullJobs:
         """What an ordinary user does here."""
@@ -164,8 +176,16 @@ class FullJobs(SiteJobs):
 
 
 @contextlib.contextmanager
-def full_site(*, keys: Mapping[str, Mapping[str, str]] | None = None, **options: Any) -> Iterator[FullSite]:
-    """Start it all; the vendors' servers run in this process. ``keys`` are more of a QPU's entry."""
+def full_site(
+    *,
+    keys: Mapping[str, Mapping[str, str]] | None = None,
+    engines: Mapping[str, QuantumResource] | None = None,
+    **options: Any,
+) -> Iterator[FullSite]:
+    """Start it all; the vendors' servers run in this process.
+
+    ``keys`` are more of a QPU's entry; ``engines`` are what stands behind the servers of IBM, by the QPU.
+    """
     make_users()
     directory = Path(tempfile.mkdtemp(prefix="qrmi-full-", dir="/tmp"))
     directory.chmod(0o755)
@@ -174,9 +194,10 @@ def full_site(*, keys: Mapping[str, Mapping[str, str]] | None = None, **options:
     try:
         with contextlib.ExitStack() as stack:
             enter = stack.enter_context
+            of_ibm: dict[str, Any] = {name: {"engine": engine} for name, engine in (engines or {}).items()}
             vendors = {
-                "ibm_fez": enter(ibm_compute_case.CASE.start(service_time=clock)),
-                "ibm_kobe": enter(ibm_system_case.start(service_time=clock)),
+                "ibm_fez": enter(ibm_compute_case.CASE.start(service_time=clock, **of_ibm.get("ibm_fez", {}))),
+                "ibm_kobe": enter(ibm_system_case.start(service_time=clock, **of_ibm.get("ibm_kobe", {}))),
                 "FRESNEL": enter(pasqal_cloud_case.CASE.start(service_time=clock)),
                 "orion": enter(vendor_site("pasqal-local", options=munge, service_time=clock)),
             }

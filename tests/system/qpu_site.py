@@ -99,15 +99,18 @@ class SiteJobs(Jobs):
         return self.cluster.run(command, user=self.user, timeout=timeout, check=False, environment=environment)
 
 
-def doors_of(directory: Path) -> dict[str, Any]:
-    """The keys of gateway.json with which jobs reach it at a free port."""
+HOME = "127.0.0.1"
+
+
+def doors_of(directory: Path, address: str) -> dict[str, Any]:
+    """The keys of gateway.json with which jobs reach it at a free port of an address."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((address, 0))
         port = listening.getsockname()[1]
     return {
-        "listen": {"admin": str(directory / "run" / "gateway" / "admin.sock"), "jobs": f"127.0.0.1:{port}"},
+        "listen": {"admin": str(directory / "run" / "gateway" / "admin.sock"), "jobs": f"{address}:{port}"},
         # Each node has an address, and what runs there connects from another one.
-        "node_addresses": {name: ["127.0.0.1"] for name in ("n1", "n2")},
+        "node_addresses": {name: [HOME] for name in ("n1", "n2")},
         "pasqal_hook": str(ROOT / "qrmi_core" / "pasqal_hook"),
     }
 
@@ -122,15 +125,15 @@ def start_site(
     environment: Mapping[str, str] | None = None,
     pools: list[dict[str, Any]] | None = None,
     directory: Path | None = None,
-    doors: bool = False,
+    doors: str | None = None,
     **cluster: Any,
 ) -> Iterator[QpuSite]:
-    """A site of its own, in a directory that every user can enter; with ``doors`` jobs reach its gateway."""
+    """A site of its own, in a directory that every user can enter; jobs reach its gateway at the address ``doors``."""
     directory = directory or Path(tempfile.mkdtemp(prefix="qrmi-site-", dir="/tmp"))
     directory.chmod(0o755)
     options = QUICK | cluster.pop("options", {})
     if doors:
-        gateway = {**doors_of(directory), **(gateway or {})}
+        gateway = {**doors_of(directory, doors), **(gateway or {})}
     site = Site(
         directory, resources, pools=pools or [], gateway={**GATEWAY, **(gateway or {})}, environment=environment,
         options=options, node_settings={**NODES, **(nodes or {})}, **cluster,

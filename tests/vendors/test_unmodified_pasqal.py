@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unmodified_cells import PASQAL
+from unmodified_cells import PULSER
 from unmodified_run import PROGRAMS, environment, qrmi_run, told
 
 from qrmi_core.vendor_environment import HOOK
@@ -28,12 +28,12 @@ def got(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_engine_answers_to_its_name_and_to_those_of_its_device(got: Any) -> None:
     assert got["devices"] == got["names"] == ["AnalogDevice", "FRESNEL", "pulser_analog"]
-    assert got["own device"] == {"1": 10}
+    assert got["own_device"] == {"1": 10}
 
 
-@pytest.mark.parametrize("feature", PASQAL)
+@pytest.mark.parametrize("feature", PULSER)
 def test_it_got_what_it_must(got: Any, feature: str) -> None:
-    PASQAL[feature](got)
+    PULSER[feature](got)
 
 
 def python(program: str, *paths: Path, **variables: str) -> str:

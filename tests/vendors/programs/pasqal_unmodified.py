@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user's program for Pasqal's own client, with his own name and password in it; what it got goes to stdout."""
+"""A user's program for Pasqal's own client, with his own name and password in it; what it got goes to stdout.
+
+Each function is something that users do; one that fails leaves its error and does not keep the others from running.
+"""
 
 import json
 import math
@@ -12,6 +15,13 @@ from pulser.backend import BitStrings, EmulationConfig, Occupation
 connection = PasqalCloudConnection(username="me@example.org", password="my own secret", project_id="my-project")
 devices = connection.fetch_available_devices()
 got = {"devices": sorted(devices), "names": sorted(device.name for device in devices.values())}
+
+
+def tried(work):
+    try:
+        got[work.__name__] = work()
+    except BaseException as error:  # noqa: BLE001  errors of pasqal-cloud are no exceptions of the usual kind
+        got[work.__name__] = {"error": f"{type(error).__name__}: {error}"}
 
 
 def template(device):
@@ -28,20 +38,37 @@ def runs(*areas):
 
 
 fresnel = template(devices["FRESNEL"])
-results = QPUBackend(fresnel, connection).run(runs(0.0, math.pi, math.pi), wait=True)
-got["qpu"] = [result.final_bitstrings for result in results]
-again = connection.get_results(results.batch_id)
-got["again"] = [result.final_bitstrings for result in again]
-got["own device"] = QPUBackend(template(AnalogDevice), connection).run(runs(math.pi), wait=True)[0].final_bitstrings
 
-backend = QPUBackend(fresnel, connection)
-with backend.open_batch():
-    first = backend.run(runs(math.pi), wait=True)
-    got["open"] = [first[0].final_bitstrings, backend.run(runs(0.0), wait=True)[0].final_bitstrings]
-got["open batch's end"] = first.get_batch_status().name
 
-half = fresnel.build(area=math.pi / 2)
-observables = [Occupation(evaluation_times=[1.0]), BitStrings(num_shots=200)]
-emulated = RemoteEmuFreeBackend(half, connection, config=EmulationConfig(observables=observables)).run(wait=True)[0]
-got["emulator"] = [float(emulated.occupation[-1][0]), sum(emulated.final_bitstrings.values())]
+@tried
+def qpu():
+    results = QPUBackend(fresnel, connection).run(runs(0.0, math.pi, math.pi), wait=True)
+    again = connection.get_results(results.batch_id)
+    return [[result.final_bitstrings for result in each] for each in (results, again)]
+
+
+@tried
+def open_batch():
+    backend = QPUBackend(fresnel, connection)
+    with backend.open_batch():
+        first = backend.run(runs(math.pi), wait=True)
+        second = backend.run(runs(0.0), wait=True)
+        found = [first[0].final_bitstrings, second[0].final_bitstrings]
+    return [found, first.get_batch_status().name]
+
+
+@tried
+def emulator():
+    half = fresnel.build(area=math.pi / 2)
+    observables = [Occupation(evaluation_times=[1.0]), BitStrings(num_shots=200)]
+    config = EmulationConfig(observables=observables)
+    emulated = RemoteEmuFreeBackend(half, connection, config=config).run(wait=True)[0]
+    return [float(emulated.occupation[-1][0]), sum(emulated.final_bitstrings.values())]
+
+
+@tried
+def own_device():
+    return QPUBackend(template(AnalogDevice), connection).run(runs(math.pi), wait=True)[0].final_bitstrings
+
+
 json.dump(got, sys.stdout)

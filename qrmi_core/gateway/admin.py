@@ -156,7 +156,9 @@ class Admin:
         task = LeaseTask(_text(body, "resource"), _task(body), submitted=time.time())
         record = await self._gateway.lease(lease_id) if _LEASE.fullmatch(lease_id) else None
         self._must(record is not None and record.holder is not None and record.holder.uid == caller.uid)
-        if self._gateway.resources.is_behind_a_door(task.resource):
+        has_token = self._gateway.doors.tokens.has(lease_id)
+        goes_directly = record is not None and record.state is LeaseState.GRANTED and not has_token  # since a reload
+        if self._gateway.resources.is_behind_a_door(task.resource) and not goes_directly:
             return answer({})  # its door has seen it, and whose it is
         await self._gateway.within("journal", self._gateway.keeper.add_task, lease_id, task)
         return answer({})

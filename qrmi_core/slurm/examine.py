@@ -68,7 +68,7 @@ def examine(controller: Controller, host: Host) -> list[Finding]:
     findings.append(host_checks.plugin(plugstack, config.get("SLURM_VERSION", "")))
     socket = (node_file.munge_socket if node_file else None) or (client.munge_socket if client else None)
     findings.append(host_checks.credential(host.node, nodes, host.node_addresses, socket))
-    findings.append(host_checks.private_data(config, host.gateway_user))
+    findings.append(host_checks.private_data(config, host.gateway_user, host.slurm_conf))
     return findings
 
 

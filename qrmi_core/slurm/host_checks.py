@@ -144,12 +144,12 @@ def _slurmd_version() -> str | None:
     return found[0] if found else None
 
 
-def _done(*command: str) -> subprocess.CompletedProcess[str] | None:
+def _done(*command: str, slurm_conf: Path | None = None) -> subprocess.CompletedProcess[str] | None:
     """One of Slurm's commands and what it said; None where it is not there or does not end."""
     try:
         return subprocess.run(
             command,
-            env=slurm_environment(),
+            env=slurm_environment(slurm_conf),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -207,7 +207,7 @@ def clock(check: str, theirs: float, ours: float) -> Finding:
     return fine(check, "this host's and the gateway's agree")
 
 
-def private_data(config: Mapping[str, str], gateway_user: str | None) -> Finding:
+def private_data(config: Mapping[str, str], gateway_user: str | None, slurm_conf: Path | None = None) -> Finding:
     """Check that the gateway's user can see everybody's jobs."""
     check = "PrivateData"
     hidden = {part.strip() for part in config.get(check, "none").split(",")} & {"jobs", "nodes"}
@@ -215,7 +215,7 @@ def private_data(config: Mapping[str, str], gateway_user: str | None) -> Finding
     if not hidden or gateway_user in {"root", slurm_user}:
         return fine(check, config.get(check, "none"))
     who = gateway_user or "the gateway's user"
-    level = _admin_level(who) if gateway_user else None
+    level = _admin_level(who, slurm_conf) if gateway_user else None
     if level in {"Operator", "Administrator"}:
         return fine(check, f"{who} is {level}")
     reason = f"{' and '.join(sorted(hidden))} of others are hidden, so {who} cannot see what jobs hold: all are refused"
@@ -224,7 +224,8 @@ def private_data(config: Mapping[str, str], gateway_user: str | None) -> Finding
     return wrong(check, reason, f"`sacctmgr modify user {who} set AdminLevel=Operator`")
 
 
-def _admin_level(user: str) -> str | None:
+def _admin_level(user: str, slurm_conf: Path | None) -> str | None:
     """The user's AdminLevel in Slurm's accounting, empty where there is no such user; None without accounting."""
-    done = _done("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=AdminLevel")
+    asked = ("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=AdminLevel")
+    done = _done(*asked, slurm_conf=slurm_conf)
     return done.stdout.strip() if done and done.returncode == 0 else None

@@ -83,7 +83,8 @@ class Site:
         **cluster: Any,
     ) -> None:
         lanes = {each["name"]: each.get("lanes", 1) for each in resources}
-        lanes |= {pool["name"]: sum(lanes[name] for name in pool["members"]) for pool in pools}
+        lanes |= {pool["name"]: pool.get("lanes") or sum(lanes[name] for name in pool["members"]) for pool in pools}
+        self._lanes = lanes
         self.cluster = Cluster(directory, qpus=lanes, **cluster)
         self._document = {"resources": list(resources), **({"pools": list(pools)} if pools else {})}
         self._doors = doors
@@ -183,6 +184,20 @@ class Site:
             "node_addresses": {node.name: [HEAD_ADDRESS] for node in self.cluster.nodes},
         }
 
+    @property
+    def listed(self) -> list[dict[str, Any]]:
+        """The QPUs and pools that jobs may ask for, as client.json tells users of them."""
+        types = {each["name"]: each["type"] for each in self._document["resources"]}
+        return [
+            {
+                "name": each["name"],
+                "type": types[each["members"][0]] if "members" in each else each["type"],
+                "lanes": self._lanes[each["name"]],
+                "description": each.get("description", ""),
+            }
+            for each in (*self._document["resources"], *self._document.get("pools", ()))
+        ]
+
     def _write(self) -> None:
         places = self.cluster.places
         self.state_dir.mkdir(exist_ok=True)
@@ -200,11 +215,7 @@ class Site:
             **(self._door_settings() if self._doors else {}),
             **self._more,
         }
-        listed = [
-            {key: each[key] for key in ("name", "type", "lanes", "description") if key in each}
-            for each in self._document["resources"]
-        ]
-        client = {"url": f"unix:{self.socket}", "munge_socket": str(places.socket("head")), "resources": listed}
+        client = {"url": f"unix:{self.socket}", "munge_socket": str(places.socket("head")), "resources": self.listed}
         _write_private(self.qrmi_config, self._document)
         _write_private(self.gateway_config, settings)
         self.client_config.write_text(json.dumps(client, indent=2) + "\n")

@@ -76,6 +76,10 @@ class JobTokens:
         self._keep(digest, lease)
         return token
 
+    def has(self, lease: str) -> bool:
+        """Whether a token was made for a lease: its job comes in by a door."""
+        return lease in self._of_lease
+
     def lease_of(self, token: str) -> str | None:
         """The lease that a token, or a web token made for one, stands for; that it is granted is not checked here."""
         if len(token) > LONGEST:

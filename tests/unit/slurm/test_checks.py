@@ -259,6 +259,18 @@ def test_the_gateways_user_must_see_jobs(value: str, user: str | None, result: s
     assert host_checks.private_data(config, user).result == result
 
 
+def test_the_accounting_of_the_slurm_conf_that_is_named_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "sacctmgr"
+    command.write_text(f'#!/bin/sh\n[ "$SLURM_CONF" = {tmp_path}/slurm.conf ] && echo Operator || echo None\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    config = {"PrivateData": "jobs", "SlurmUser": "slurm(64030)"}
+    assert host_checks.private_data(config, "qrmi", tmp_path / "slurm.conf").result == "fine"
+    assert host_checks.private_data(config, "qrmi").result == "wrong"
+
+
 def test_node_json_is_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "node.json"
     path.write_text(files([QPU("a", "t", 1)], Site("http://head:7811", patience=40))["node.json"])

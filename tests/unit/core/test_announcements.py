@@ -102,6 +102,13 @@ def test_a_program_that_ends_at_once_has_told_its_tasks(case: Case) -> None:
         assert not (case.directory / "state" / "qrmi" / "announcements" / lease).exists()
 
 
+def test_to_tell_of_a_task_pydantic_is_not_imported(case: Case) -> None:
+    """It costs more than all the rest, and a job may be killed a moment after its first submission."""
+    program = "import sys; from qrmi_core.announcements import _client; _client(); print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_while_the_gateway_is_away_tasks_are_noted_and_told_afterwards(case: Case) -> None:
     with running(case):
         lease = granted(case)

@@ -79,6 +79,9 @@ class Door(ABC):
     acquired_late: ClassVar[bool] = False
     """True where nothing is acquired at the grant, for clients open their own sessions."""
 
+    together_with: ClassVar[tuple[str, ...]] = ()
+    """The types whose doors have routes for its jobs too."""
+
     repeated: ClassVar[frozenset[str]] = frozenset()
     """The query keys that may stand several times in a request."""
 

@@ -89,15 +89,17 @@ class Doors:
         await self.books.load()
 
     def door(self, resource_type: str) -> Door | None:
-        """The door in front of a type of resource."""
+        """The door in front of a type of resource, made when it is first asked for: a site has few of the types."""
         if resource_type not in self._doors and (kind := door_type(resource_type)) is not None:
             self._doors[resource_type] = kind(self)
+            for other in kind.together_with:
+                self.door(other)
         return self._doors.get(resource_type)
 
     def application(self, guard: Guard) -> web.Application:
         """The routes of all doors."""
         application = web.Application(middlewares=[guard.middleware, self._counted], client_max_size=2**62)
-        add_doors(application.router, self.all(), self._door_of)
+        add_doors(application.router, self.all, self._door_of)
         return application
 
     @web.middleware
@@ -110,8 +112,8 @@ class Doors:
             raise
 
     def all(self) -> list[Door]:
-        """Every door that there is."""
-        return [door for resource_type in DOORS if (door := self.door(resource_type)) is not None]
+        """Every door that this site has had a resource for."""
+        return list(self._doors.values())
 
     def _door_of(self, name: str) -> Door | None:
         known = self.gateway.resources.resources

@@ -45,6 +45,7 @@ class IBMShaped(Door):
     prefix: ClassVar[str] = "QRMI_IBM_QCS"
     """What the variables of the job's own driver begin with."""
 
+    together_with = ("ibm-quantum-compute-service",)  # which has the routes at the root of the server
     repeated = frozenset({"tags"})
 
     def routes(self) -> Iterable[web.RouteDef]:

@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import logging
+import re
+from collections.abc import Collection, Iterator
 
 import pytest
-from full_site import ROOT, FullSite, full_site
+from full_site import PROGRAMS, ROOT, FullSite, full_site
 from qpu_site import HOME
+
+from qrmi_core import polling
 
 IBM, PASQAL = "ibm_tutorial.py", "pasqal_tutorial.py"
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[FullSite]:
-    with full_site(doors=HOME, keys={"orion": {"access": "gateway", "device": "FRESNEL"}}) as running:
+    keys = {"orion": {"access": "gateway", "device": "FRESNEL"}}
+    with full_site(doors=HOME, keys=keys, options={"SlurmctldDebug": "debug3", "SlurmdDebug": "debug3"}) as running:
         yield running
 
 
@@ -59,42 +65,56 @@ def test_our_own_programs_run_with_the_jobs_token(site: FullSite, qpu: str) -> N
     site.nothing_is_left()
 
 
-CORE = """
-import re
-from qrmi_core import QRMIService
-resource = QRMIService().resource("ibm_fez")
-print(resource.target() is not None, [each.name for each in QRMIService().resources()])
-with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory, open("core.of.the.job", "wb") as core:
-    for line in maps:
-        start, end = (int(each, 16) for each in line.split()[0].split("-"))
-        if "rw" in line.split()[1] and end - start < 2**28:
-            memory.seek(start)
-            core.write(memory.read(end - start))
-"""
+def held(site: FullSite, wanted: Collection[bytes]) -> set[str]:
+    """The files of the whole site, of its users and its daemons, that hold one of these values."""
+    found = set()
+    for file in site.cluster.places.directory.rglob("*"):
+        try:
+            content = file.read_bytes() if file.is_file() else b""
+        except FileNotFoundError:  # of a job that ends meanwhile
+            continue
+        if any(value in content for value in wanted):
+            found.add(file.name)
+    return found
 
 
 @pytest.mark.timeout(300)
 def test_no_credential_is_in_the_job_or_beside_it(site: FullSite) -> None:
+    """Neither while the job runs nor afterwards, of what all of the site has on its disks and in the job's memory."""
     jobs, work = site.jobs(), site.work / "searched"
     work.mkdir(mode=0o777)
     work.chmod(0o777)
-    program = work / "core.py"
-    program.write_text(CORE)
-    script = f"env\ncat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'\ncd {work}\npython {program}"
-    planted = site.credentials()
-    assert len(planted) >= 4, planted
-    qpus = "ibm_fez,ibm_kobe,FRESNEL"
-    (output,) = jobs.completed(jobs.submit(f"--qpu={qpus}", "-D", str(work), script=script), timeout=200)
-    assert "True ['ibm_fez', 'ibm_kobe', 'FRESNEL']" in output
-    places = site.cluster.places
+    plain = {value.encode() for value in site.credentials()}
+    assert len(plain) >= 4
+    hidden = plain | {base64.b64encode(value) for value in plain}
+    script = f"""
+env
+cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'
+ulimit -c unlimited
+python {PROGRAMS}/leaves_a_core.py
+touch searched.now
+while [ ! -e go.on ]; do sleep 0.2; done
+"""
+    job = jobs.submit("--qpu=ibm_fez,ibm_kobe,FRESNEL", "-D", str(work), script=script)
+    assert polling.wait_until((work / "searched.now").exists, timeout=200), jobs.output(job)
+    output = jobs.output(job)
+    assert "['ibm_fez', 'ibm_kobe', 'FRESNEL'] True" in output
+    (how,) = re.findall(r"a core by (.*)", output)
+    logging.getLogger(__name__).warning("the core was dumped by %s", how)
+    (core,) = work.glob("core*")
     token = next(line.partition("=")[2] for line in output.splitlines() if line.startswith("QISKIT_IBM_TOKEN="))
-    hidden, searched = [each.encode() for each in planted], 0
-    states = [node.state for node in site.cluster.nodes]
-    for directory in (places.log, places.run, places.controller, site.work, site.running.site.state_dir, *states):
-        for file in (each for each in directory.rglob("*") if each.is_file()):
-            content, searched = file.read_bytes(), searched + 1
-            assert not any(each in content for each in hidden), file
-            if directory in (places.log, site.running.site.state_dir):
-                assert token.encode() not in content, file
-    assert searched > 10
-    assert (work / "core.of.the.job").stat().st_size > 2**20
+    assert token.encode() in core.read_bytes(), "the core is not of the job's memory"
+    assert held(site, plain) == {site.running.site.qrmi_config.name}, "the search does not find what is there"
+    assert held(site, hidden) == {site.running.site.qrmi_config.name}
+    core.unlink()
+    (work / "go.on").touch()
+    jobs.completed(job)
+    site.nothing_is_left()
+    assert held(site, hidden) == {site.running.site.qrmi_config.name}
+    assert site.running.site.qrmi_config.stat().st_mode & 0o077 == 0
+    places, state = site.cluster.places, site.running.site.state_dir
+    for file in (each for directory in (places.log, state) for each in directory.rglob("*") if each.is_file()):
+        assert token.encode() not in file.read_bytes(), file
+    logs = {"slurmctld.log", "slurmd-n1.log", "gateway.log", "helper.log"}
+    assert logs <= {each.name for each in places.log.iterdir()}
+    assert [each for each in state.iterdir() if each.name.endswith("-wal")]

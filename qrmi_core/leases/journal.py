@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -81,7 +82,7 @@ class Journal(ABC):
     def update_task(self, task: LeaseTask) -> Future[None]:
         """Keep what is known of a task by now, whichever lease it is of; one that is not there is left out.
 
-        It does not block; what is kept later stands.
+        It does not block; what is kept later stands, but what has ended stays so.
         """
 
     @abstractmethod
@@ -138,11 +139,15 @@ class MemoryJournal(Journal):
     def update_task(self, task: LeaseTask) -> Future[None]:
         with self._lock:
             for lease_id, tasks in self._tasks.items():
-                if task in tasks:
+                if task in tasks and (task.ended is not None or self._is_unfinished(tasks, task)):
                     self._tasks[lease_id] = {task if each == task else each: None for each in tasks}
         kept: Future[None] = Future()
         kept.set_result(None)
         return kept
+
+    @staticmethod
+    def _is_unfinished(tasks: Iterable[LeaseTask], task: LeaseTask) -> bool:
+        return next(each for each in tasks if each == task).ended is None
 
     def tasks(self, lease_id: str) -> list[LeaseTask]:
         with self._lock:

@@ -252,8 +252,8 @@ class SqliteJournal(Journal):
 
     def update_task(self, task: LeaseTask) -> Future[None]:
         changed = ", ".join(f"{name} = ?" for name in TASK_COLUMNS[2:])
-        query = f"UPDATE tasks SET {changed} WHERE resource = ? AND task_id = ?"  # noqa: S608
-        values = (*astuple(task)[2:], task.resource, task.task_id)
+        query = f"UPDATE tasks SET {changed} WHERE resource = ? AND task_id = ? AND (ended IS NULL OR ?)"  # noqa: S608
+        values = (*astuple(task)[2:], task.resource, task.task_id, task.ended is not None)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(query, values)

@@ -140,7 +140,9 @@ class Books:
     def _latest(self, row: dict[str, Any]) -> dict[str, Any]:
         """What the journal is still to be told is known here already."""
         task = self._known.get(row["lease"], {}).get((row["resource"], row["task_id"]))
-        return row if task is None else row | asdict(task)
+        if task is None or (task.ended is None and row["ended"] is not None):  # noted when its lease was given back
+            return row
+        return row | asdict(task)
 
     async def _within(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -19,6 +19,7 @@ from aiohttp import web
 from qrmi_core.config import ConfiguredResource
 from qrmi_core.drivers.iqm import CALIBRATION_SET, ENDPOINT, TIMED_OUT, TOKEN, IQMServerDriver
 from qrmi_core.drivers.vendor import DEVICE, MIN_POLL, seconds_since_epoch
+from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.bodies import Spooled, top_level
 from qrmi_core.gateway.doors.door import AT_RESOURCE, Handler, Refusal, VendorVariables, Visit
 from qrmi_core.gateway.doors.iqm_computers import Computer, IQMWay
@@ -170,7 +171,11 @@ class IQMDoor(PassThrough):
         except (TypeError, KeyError, ValueError, AttributeError):
             raise _unknown(tag) from None
         task = replace(task, task_id=task_id, submitted=time.time())
-        await self.doors.books.add(visit.lease, task)
+        try:
+            await self.doors.books.add(visit.lease, task)
+        except QRMIError as error:  # nobody else could end it any more
+            await self.answer(task.resource, request, f"/jobs/{task_id}/cancel", method="POST", body=b"", headers={})
+            raise Refusal(409, f"the job was cancelled, since it could not be noted: {error}") from error
         self.noted(visit.lease, task, **_told(document))
         return answer.response()
 

@@ -25,6 +25,7 @@ from vendor_site import Clock, Site
 from qrmi_core import JobContext, QuantumResource, TaskStatus, polling
 from qrmi_core.drivers.iqm import IQMServerDriver
 from qrmi_core.errors import SubmissionUncertain, TaskNotFound, VendorError
+from qrmi_core.leases import keeper
 
 ROOTS = ("/r/garnet/api/v1", "/api/v1")
 UNKNOWN = "00000000-0000-0000-0000-000000000007"
@@ -111,6 +112,19 @@ def test_a_submission_whose_answer_is_lost_is_not_sent_again(gateway: Doored, ve
         with pytest.raises(SubmissionUncertain, match="nobody knows whether the task was taken"):
             resource.submit(numbered(1))
         assert vendor.emulator.device.runs == runs + 1, fault
+
+
+def test_what_cannot_be_noted_is_cancelled_and_not_left_to_run(
+    gateway: Doored, vendor: Site, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.seconds = 600.0
+    monkeypatch.setattr(keeper, "MOST_TASKS", 0)
+    resource, before = ours(gateway.granted("garnet")), set(vendor.emulator.dialect._jobs)
+    with pytest.raises(VendorError, match=r"the job was cancelled, since it could not be noted: lease .* has 0 tasks"):
+        resource.submit(numbered(1))
+    (left,) = set(vendor.emulator.dialect._jobs) - before
+    status = vendor.resource().task_status(left)
+    assert status is TaskStatus.CANCELLED
 
 
 def test_the_vendors_own_errors_arrive(gateway: Doored, vendor: Site) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "failpoint",
     "gateway_file",
     "own_values",
+    "proxy_variables",
     "read_job",
     "scheduler_job",
     "slurm_environment",
@@ -150,6 +151,12 @@ def scheduler_job() -> str | None:
 def own_values(names: Iterable[str]) -> dict[str, str]:
     """The variables among ``names`` that are set for this process, without any resource's name in front."""
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def proxy_variables() -> dict[str, str]:
+    """The proxies that are named, and ``no_proxy``, by their small names, which count where both are there."""
+    names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    return {name: os.environ.get(name, os.environ.get(name.upper(), "")) for name in names}
 
 
 def vendor_values() -> dict[str, str]:

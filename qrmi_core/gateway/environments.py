@@ -92,6 +92,7 @@ class Environments:
         self._adapt = adapt
         self._doors = doors
         self._shared = Shared()
+        self._accesses: dict[str, Access] = {}
         self.resources: Mapping[str, ConfiguredResource] = {each.name: each for each in configuration.resources}
         self.pools: Mapping[str, ConfiguredPool] = {each.name: each for each in configuration.pools}
         self.lanes: Mapping[str, int] = {each.name: each.lanes for each in configuration.resources}
@@ -122,13 +123,21 @@ class Environments:
 
     def access(self, name: str) -> Access:
         """How jobs reach a resource: as it is configured, else as fits its type and what the gateway has."""
-        resource = self.resources[name]
+        if (known := self._accesses.get(name)) is None:
+            known = self._accesses[name] = self._access(self.resources[name])
+        return known
+
+    def _access(self, resource: ConfiguredResource) -> Access:
         if resource.access is not None:
             return resource.access
         if resource.type in engine_types():
             return "local"
         door = self._doors.door(resource.type) if self._doors is not None else None
-        return "gateway" if door is not None and door.by_default and not self._users_bring_the_key(name) else "direct"
+        return (
+            "gateway"
+            if door is not None and door.by_default and not self._users_bring_the_key(resource.name)
+            else "direct"
+        )
 
     def _door(self, name: str) -> Door | None:
         """The door that a resource is behind."""

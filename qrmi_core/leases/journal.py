@@ -11,7 +11,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any
 
 from qrmi_core.errors import LeaseError
 from qrmi_core.leases.records import JobKey, LeaseRecord, LeaseState
@@ -46,6 +48,14 @@ class LeaseTask:
     shots: int | None = field(default=None, compare=False)
     usage: float | None = field(default=None, compare=False)
     outcome: str | None = field(default=None, compare=False)
+
+    def row(self) -> tuple[Any, ...]:
+        """All that is known of it, in the order of its fields."""
+        row: tuple[Any, ...] = _ALL_OF_A_TASK(self)
+        return row
+
+
+_ALL_OF_A_TASK = attrgetter(*(each.name for each in fields(LeaseTask)))
 
 
 class Journal(ABC):

@@ -241,18 +241,7 @@ class LeaseKeeper:
 
         Many tasks of one lease are one commit so.
         """
-        noted: Future[None] = Future()
         resource = task.resource
-
-        def settle(kept: Future[bool]) -> None:
-            if (error := kept.exception()) is not None:
-                noted.set_exception(error)
-            elif kept.result():
-                noted.set_result(None)
-            else:
-                text = f"lease {lease_id} has {MOST_TASKS} tasks already: more are not cancelled at its end"
-                noted.set_exception(LeaseRefused(text, resource=resource))
-
         with self._releaser.turn(lease_id):
             record = self.get(lease_id)
             if record is None or resource not in {each.resource for each in record.acquisitions}:
@@ -261,9 +250,37 @@ class LeaseKeeper:
                 raise LeaseRefused(f"lease {lease_id} was not granted: it has no tasks", resource=resource)
             if record.ended is not None and record.ended < time.time() - LATE_SECONDS and not record.may_hold:
                 raise LeaseRefused(f"lease {lease_id} ended long ago: it has no new tasks", resource=resource)
-            self._journal.add_task(lease_id, task, most=MOST_TASKS).add_done_callback(settle)
+            noted = self._noted(lease_id, task)
             if record.state is not LeaseState.GRANTED:
                 self._releaser.late(record, resource)
+        return noted
+
+    def note_task_at_once(self, lease_id: str, task: LeaseTask) -> Future[None] | None:
+        """The same for a task of a lease that is granted and that nobody changes just now; None for any other.
+
+        It never blocks, so an event loop may call it.
+        """
+        with self._releaser.turn_at_once(lease_id) as is_ours:
+            record = self.current(lease_id) if is_ours else None
+            if record is None or record.state is not LeaseState.GRANTED:
+                return None
+            if task.resource not in {each.resource for each in record.acquisitions}:
+                return None
+            return self._noted(lease_id, task)
+
+    def _noted(self, lease_id: str, task: LeaseTask) -> Future[None]:
+        noted: Future[None] = Future()
+
+        def settle(kept: Future[bool]) -> None:
+            if (error := kept.exception()) is not None:
+                noted.set_exception(error)
+            elif kept.result():
+                noted.set_result(None)
+            else:
+                text = f"lease {lease_id} has {MOST_TASKS} tasks already: more are not cancelled at its end"
+                noted.set_exception(LeaseRefused(text, resource=task.resource))
+
+        self._journal.add_task(lease_id, task, most=MOST_TASKS).add_done_callback(settle)
         return noted
 
     def node_done(self, lease_id: str, node: str) -> None:

@@ -30,7 +30,28 @@ class KeyedLocks:
             with lock:
                 yield
         finally:
-            with self._lock:
-                lock, users = self._known.pop(key)
-                if users > 1:
-                    self._known[key] = (lock, users - 1)
+            self._let_go(key)
+
+    @contextlib.contextmanager
+    def hold_at_once(self, key: str) -> Iterator[bool]:
+        """Hold the lock of a key if nobody else does, which is the answer; nobody waits."""
+        lock = threading.Lock()
+        with self._lock:
+            is_free = key not in self._known
+            if is_free:
+                self._known[key] = (lock, 1)
+                lock.acquire()
+        if not is_free:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+            self._let_go(key)
+
+    def _let_go(self, key: str) -> None:
+        with self._lock:
+            lock, users = self._known.pop(key)
+            if users > 1:
+                self._known[key] = (lock, users - 1)

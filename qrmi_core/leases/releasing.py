@@ -88,6 +88,10 @@ class Releaser:
         """Held by whoever reads a lease and writes it changed; never while a vendor is asked."""
         return self._turns.hold(lease_id)
 
+    def turn_at_once(self, lease_id: str) -> contextlib.AbstractContextManager[bool]:
+        """The same where nobody has to be waited for; otherwise it is not held, and the answer is False."""
+        return self._turns.hold_at_once(lease_id)
+
     def unwanted(self, lease_id: str) -> str | None:
         """Why a lease was released while it was still being granted."""
         return self._unwanted.get(lease_id)

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ _LEASE = (
 )
 _ACQUISITION = "lease, place, resource, lanes, asked, state, token, reason, until, tries, next_try"
 TASK_COLUMNS = tuple(each.name for each in fields(LeaseTask))
+_KNOWN_TASK = "SELECT 1 FROM tasks WHERE lease = ? AND resource = ? AND task_id = ?"
+_NEW_TASK = f"INSERT INTO tasks (lease, {', '.join(TASK_COLUMNS)}) VALUES ({', '.join('?' * (1 + len(TASK_COLUMNS)))})"  # noqa: S608
+_CHANGED = ", ".join(f"{name} = ?" for name in TASK_COLUMNS[2:])
+_CHANGED_TASK = f"UPDATE tasks SET {_CHANGED} WHERE resource = ? AND task_id = ? AND (ended IS NULL OR ?)"  # noqa: S608
 _RUN = "cluster = ? AND job_id = ? AND submitted = ? AND restarts = ? AND state <> 'refused'"
 
 
@@ -228,21 +232,17 @@ class SqliteJournal(Journal):
 
     def add_task(self, lease_id: str, task: LeaseTask, *, most: int) -> Future[bool]:
         row = (lease_id, task.resource, task.task_id)
+        values = (lease_id, *task.row())
 
         def work(connection: sqlite3.Connection) -> bool:
-            known = "SELECT 1 FROM tasks WHERE lease = ? AND resource = ? AND task_id = ?"
-            if connection.execute(known, row).fetchone():
+            if connection.execute(_KNOWN_TASK, row).fetchone():
                 return True
             count = self._counts.pop(lease_id, None)
             if count is None:
                 (count,) = connection.execute("SELECT count(*) FROM tasks WHERE lease = ?", row[:1]).fetchone()
             if count >= most:
                 return False
-            marks = ", ".join("?" * (1 + len(TASK_COLUMNS)))
-            connection.execute(
-                f"INSERT INTO tasks (lease, {', '.join(TASK_COLUMNS)}) VALUES ({marks})",  # noqa: S608
-                (lease_id, *astuple(task)),
-            )
+            connection.execute(_NEW_TASK, values)
             if len(self._counts) >= MOST_COUNTS:
                 self._counts.pop(next(iter(self._counts)))
             self._counts[lease_id] = count + 1
@@ -251,12 +251,10 @@ class SqliteJournal(Journal):
         return self.change(work)
 
     def update_task(self, task: LeaseTask) -> Future[None]:
-        changed = ", ".join(f"{name} = ?" for name in TASK_COLUMNS[2:])
-        query = f"UPDATE tasks SET {changed} WHERE resource = ? AND task_id = ? AND (ended IS NULL OR ?)"  # noqa: S608
-        values = (*astuple(task)[2:], task.resource, task.task_id, task.ended is not None)
+        values = (*task.row()[2:], task.resource, task.task_id, task.ended is not None)
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(query, values)
+            connection.execute(_CHANGED_TASK, values)
 
         return self.change(work)
 

@@ -7,6 +7,8 @@ import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from qrmi_core import polling
 from qrmi_core.gateway.bodies.nested import check_syntax
 from qrmi_core.gateway.bodies.scanner import Member, Scanner
@@ -89,6 +91,8 @@ class Envelope:
         if raw is None:
             return None
         try:
+            if b"{" not in raw:  # nor is any key then
+                return msgspec.json.decode(raw)
             return json.loads(raw, object_pairs_hook=_each_once)
         except (ValueError, RecursionError):
             raise BadRequest(400, f"a key in the value of {name} stands twice") from None

@@ -48,21 +48,10 @@ class Spool:
             raise _too_long(most)
         body = Spooled(self)
         try:
-            packed = request.headers.get(hdrs.CONTENT_ENCODING, "").lower() == "gzip"
-            gunzip = Gunzip() if packed else None
-            loop, came = asyncio.get_running_loop(), 0
-            async with asyncio.timeout(idle_seconds) as waiting:
-                async for data in request.content.iter_any():
-                    came += len(data)
-                    if came > most:
-                        raise _too_long(most)
-                    for piece in gunzip.unpacked(data) if gunzip else (data,):
-                        if body.size + len(piece) > most:
-                            raise _too_long(most)
-                        await body.add(piece)
-                    waiting.reschedule(loop.time() + idle_seconds)
-            if gunzip:
-                gunzip.end()
+            if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
+                await body.add(_within(most, request.content.read_nowait()))  # all of it came with its head
+            else:
+                await self._fill(body, request, most, idle_seconds)
             await body.complete()
         except BaseException as error:
             body.close()
@@ -74,6 +63,23 @@ class Spool:
                 raise BadRequest(503, "the gateway has no room for the body; try again later") from error
             raise
         return body
+
+    async def _fill(self, body: Spooled, request: web.Request, most: int, idle_seconds: float) -> None:
+        packed = request.headers.get(hdrs.CONTENT_ENCODING, "").lower() == "gzip"
+        gunzip = Gunzip() if packed else None
+        loop, came = asyncio.get_running_loop(), 0
+        async with asyncio.timeout(idle_seconds) as waiting:
+            async for data in request.content.iter_any():
+                came += len(data)
+                if came > most:
+                    raise _too_long(most)
+                for piece in gunzip.unpacked(data) if gunzip else (data,):
+                    if body.size + len(piece) > most:
+                        raise _too_long(most)
+                    await body.add(piece)
+                waiting.reschedule(loop.time() + idle_seconds)
+        if gunzip:
+            gunzip.end()
 
     def reserve(self, count: int) -> None:
         """Note that so many bytes more are in use.
@@ -183,6 +189,12 @@ class Spooled:
         if not working.cancelled():
             working.exception()
         self._close_file()
+
+
+def _within(most: int, data: bytes) -> bytes:
+    if len(data) > most:
+        raise _too_long(most)
+    return data
 
 
 def _too_long(most: int) -> BadRequest:

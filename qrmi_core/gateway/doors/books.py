@@ -42,12 +42,17 @@ class Books:
         self,
         journal: SqliteJournal,
         note_task: Callable[[str, LeaseTask], Future[None]],
+        note_at_once: Callable[[str, LeaseTask], Future[None] | None],
         threads: Executor,
         metrics: Metrics,
     ) -> None:
-        """Write by ``note_task``, which knows of leases that end meanwhile, and in ``threads``; count what is noted."""
+        """Write by ``note_task``, which knows of leases that end meanwhile, in ``threads``; count what is noted.
+
+        ``note_at_once`` does the same here and now, and nothing where it would have to wait for somebody.
+        """
         self._journal = journal
         self._note_task = note_task
+        self._note_at_once = note_at_once
         self._threads = threads
         self._metrics = metrics
         self._known: dict[str, dict[tuple[str, str], LeaseTask]] = {}
@@ -74,7 +79,8 @@ class Books:
         """
         task = task if task.submitted is not None else replace(task, submitted=time.time())
         self._keep(lease.id, task)
-        await asyncio.wrap_future(await self._within(self._note_task, lease.id, task))
+        noted = self._note_at_once(lease.id, task) or await self._within(self._note_task, lease.id, task)
+        await asyncio.wrap_future(noted)
         if task.kind == "task":
             self._metrics.submitted(task.resource, task.program)
 
@@ -112,7 +118,10 @@ class Books:
 
     def changed(self, lease: LeaseRecord, task: LeaseTask) -> None:
         """Note what is known of a task by now, soon: nobody waits for it."""
-        if (before := self._known.get(lease.id, {}).get((task.resource, task.task_id))) is not None:
+        before = self._known.get(lease.id, {}).get((task.resource, task.task_id))
+        if before is not None:
+            if before.row() == task.row():
+                return
             self._keep(lease.id, task)
             if task.kind == "task" and before.ended is None and task.ended is not None:
                 self._metrics.ended(task.resource, task.program, task.outcome, task.usage)

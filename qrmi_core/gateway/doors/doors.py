@@ -66,7 +66,8 @@ class Doors:
         self.gateway = gateway
         self.tokens = JobTokens(gateway.journal)
         self.admission = Admission(gateway, self.tokens)
-        self.books = Books(gateway.journal, self._note_task, gateway.threads("journal"), gateway.metrics)
+        threads, metrics = gateway.threads("journal"), gateway.metrics
+        self.books = Books(gateway.journal, self._note_task, self._note_at_once, threads, metrics)
         self.spool = Spool(Path(gateway.settings.state_dir), budget=SPOOLED_BYTES)
         self._upstreams: dict[str, Upstream] = {}
         self._doors: dict[str, Door] = {}
@@ -78,6 +79,9 @@ class Doors:
 
     def _note_task(self, lease_id: str, task: LeaseTask) -> Future[None]:
         return self.gateway.keeper.note_task(lease_id, task)
+
+    def _note_at_once(self, lease_id: str, task: LeaseTask) -> Future[None] | None:
+        return self.gateway.keeper.note_task_at_once(lease_id, task)
 
     async def load(self) -> None:
         """Take up what the process before this one left.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +47,7 @@ class Kept:
     def text(self) -> str:
         """It as it is kept."""
         deleted = {"deleted": True} if self.deleted else {}
-        return json.dumps({"tag": self.tag, "document": self.document, **deleted})
+        return msgspec.json.encode({"tag": self.tag, "document": self.document, **deleted}).decode()
 
     def shown(self, backend: str) -> dict[str, Any]:
         """The document as its owner sees it: of the device that he knows by this name, without what is the site's."""
@@ -68,7 +67,7 @@ def parts_of(body: bytes) -> dict[str, msgspec.Raw] | None:
 
 def brief(parts: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
     """A job's document without its input."""
-    return {name: json.loads(bytes(value)) for name, value in parts.items() if name != "params"}
+    return {name: msgspec.json.decode(value) for name, value in parts.items() if name != "params"}
 
 
 def rebuilt(parts: Mapping[str, msgspec.Raw], shown: Mapping[str, Any]) -> bytes:
@@ -91,7 +90,8 @@ def word_of(document: Mapping[str, Any]) -> str:
 def noted(task: LeaseTask, document: Mapping[str, Any]) -> LeaseTask:
     """The task with what is known by now."""
     info, now = info_of(document), time.time()
-    after = replace(task, detail=replace(Kept.of(task), document=document).text())
+    kept = Kept.of(task)
+    after = task if kept.document == document else replace(task, detail=replace(kept, document=document).text())
     if info.status is TaskStatus.RUNNING and task.started is None:
         after = replace(after, started=now)
     if info.status.is_final:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Collection, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
@@ -44,13 +44,13 @@ class Answer:
     def json(self) -> Any:
         """The decoded body, None where it is no JSON."""
         try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None
 
     def response(self, document: Any = None) -> web.Response:
         """It for the client; with ``document`` in place of its body."""
-        body = self.body if document is None else json.dumps(document).encode()
+        body = self.body if document is None else msgspec.json.encode(document)
         return web.Response(status=self.status, headers=self.headers, body=body)
 
 

@@ -101,7 +101,7 @@ class JobTokens:
         return str(claims["sub"]) if claims["exp"] > time.time() else None
 
     def _signature(self, signed: str) -> str:
-        return _encoded(hmac.new(self._signing, signed.encode(), hashlib.sha256).digest())
+        return _encoded(hmac.digest(self._signing, signed.encode(), "sha256"))
 
     def tag(self, lease: str) -> str:
         """A tag for one task at a vendor, which proves to this gateway for whose lease it was made."""

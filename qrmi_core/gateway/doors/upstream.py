@@ -8,10 +8,10 @@ are passed on as they come, redirects among them: where a vendor points, the cre
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass  # noqa: TID251  they read the environment and speak no HTTP
@@ -38,6 +38,8 @@ NOT_ADDED = frozenset({"Accept", "Accept-Encoding", "Content-Type", "User-Agent"
 """What aiohttp would say for a client that did not: that it reads gzip, for one."""
 
 CREDENTIALS = frozenset({"authorization", "cookie", "service-crn", "x-api-key", "forwarded", "via"})
+NOT_SENT_ON = HOP_BY_HOP | CREDENTIALS
+NOT_SENT_BACK = HOP_BY_HOP | {"set-cookie", "location"}
 CONNECTIONS = 512
 IDLE_SECONDS = 15.0
 COUNTED = frozenset({401, 403, 429})
@@ -172,22 +174,12 @@ class Upstream:
         if session is not None:
             await session.close()
 
-    @contextlib.asynccontextmanager
-    async def _used(self) -> AsyncIterator[None]:
-        self._in_use += 1
-        try:
-            yield
-        finally:
-            self._in_use -= 1
-            if self._retired and not self._in_use:
-                await self.close()
-
-    def _failed(self, kind: str) -> None:
+    def failed(self, kind: str) -> None:
+        """Tell of an error of the vendor's."""
         if self.on_error is not None:
             self.on_error(self._name, kind)
 
-    @contextlib.asynccontextmanager
-    async def send(
+    def send(
         self,
         method: str,
         path: str,
@@ -196,7 +188,7 @@ class Upstream:
         data: Callable[[], AsyncIterable[bytes] | bytes] | None = None,
         length: int | None = None,
         reads: bool | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """The vendor's answer to a request, whose body is still to be read.
 
         Args:
@@ -212,14 +204,17 @@ class Upstream:
             QRMIError: the site has no credential for it.
         """
         may_repeat = method in {"GET", "HEAD"} if reads is None else reads
-        async with self._used():
-            response = await self._answer(method, path, headers or {}, data, length, may_repeat=may_repeat)
-            if response.status in COUNTED or response.status >= 500:
-                self._failed(str(response.status))
-            try:
-                yield response
-            finally:
-                response.close() if not response.content.at_eof() else response.release()
+        return _Sent(self, self._answer(method, path, headers or {}, data, length, may_repeat=may_repeat))
+
+    def begun(self) -> None:
+        """A request is under way."""
+        self._in_use += 1
+
+    async def ended(self) -> None:
+        """One is no more."""
+        self._in_use -= 1
+        if self._retired and not self._in_use:
+            await self.close()
 
     async def _answer(
         self,
@@ -236,7 +231,7 @@ class Upstream:
             try:
                 response = await self._once(method, path, headers, data, length)
             except VendorAway as away:
-                self._failed("no answer" if away.arrived else "unreachable")
+                self.failed("no answer" if away.arrived else "unreachable")
                 gap = polling.backoff(attempt)
                 if not may_repeat or time.monotonic() + gap > end:
                     raise
@@ -257,7 +252,7 @@ class Upstream:
         data: Callable[[], AsyncIterable[bytes] | bytes] | None,
         length: int | None,
     ) -> aiohttp.ClientResponse:
-        sent = CIMultiDict((key, value) for key, value in headers.items() if _goes_on(key))
+        sent = CIMultiDict([pair for pair in headers.items() if _goes_on(pair[0])])
         sent.update(await self._authorization.headers())
         if length is not None:
             sent["Content-Length"] = str(length)
@@ -291,9 +286,33 @@ class Upstream:
                 raise VendorAway(f"the answer of {self._name} was cut off", arrived=True) from error
 
 
+class _Sent(AbstractAsyncContextManager[aiohttp.ClientResponse]):
+    """A request from its sending to the end of what is made of its answer; a generator would cost more than it."""
+
+    def __init__(self, upstream: Upstream, answer: Coroutine[Any, Any, aiohttp.ClientResponse]) -> None:
+        self._upstream = upstream
+        self._answer = answer
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._upstream.begun()
+        try:
+            response = self._response = await self._answer
+        except BaseException:
+            await self._upstream.ended()
+            raise
+        if response.status in COUNTED or response.status >= 500:
+            self._upstream.failed(str(response.status))
+        return response
+
+    async def __aexit__(self, *_: object) -> None:
+        response = self._response
+        response.close() if not response.content.at_eof() else response.release()
+        await self._upstream.ended()
+
+
 def _goes_on(header: str) -> bool:
     name = header.lower()
-    return name not in HOP_BY_HOP and name not in CREDENTIALS and not name.startswith("x-forwarded")
+    return name not in NOT_SENT_ON and not name.startswith("x-forwarded")
 
 
 def _proxy_of_the_environment(url: str) -> str | None:
@@ -314,8 +333,7 @@ def _tls(settings: HttpSettings) -> ssl.SSLContext:
 
 def relayed_headers(response: aiohttp.ClientResponse) -> CIMultiDict[str]:
     """What of an answer's headers goes on to the client; cookies and redirects are for the gateway alone."""
-    kept = ((key, value) for key, value in response.headers.items() if key.lower() not in HOP_BY_HOP)
-    return CIMultiDict((key, value) for key, value in kept if key.lower() not in {"set-cookie", "location"})
+    return CIMultiDict([pair for pair in response.headers.items() if pair[0].lower() not in NOT_SENT_BACK])
 
 
 async def relay(request: web.Request, response: aiohttp.ClientResponse) -> web.StreamResponse:

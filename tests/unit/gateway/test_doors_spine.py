@@ -112,7 +112,7 @@ def books(journal: SqliteJournal) -> Iterator[tuple[Books, Metrics, ThreadPoolEx
         def note(lease_id: str, task: LeaseTask) -> Future[bool]:
             return journal.add_task(lease_id, task, most=100)
 
-        yield Books(journal, note, threads, metrics), metrics, threads
+        yield Books(journal, note, lambda *_: None, threads, metrics), metrics, threads
 
 
 def ids(tasks: list[LeaseTask]) -> list[str]:

@@ -46,7 +46,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def gateway(site: Site, daemons: Munged, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doored]:
-    resource = entry("Fez", site, QRMI_HTTP_READ_TIMEOUT="3")
+    resource = entry("Fez", site, QRMI_HTTP_READ_TIMEOUT="8")
     with doored(tmp_path_factory.mktemp("gateway"), daemons.socket, [resource]) as running:
         yield running
 

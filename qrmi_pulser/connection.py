@@ -108,7 +108,7 @@ class QRMIConnection(RemoteConnection):
         emulated = device_type is not None
         params = self._checked(job_params, emulated=emulated, jobless=open)
         if not emulated:
-            sequence = self._on_current_device(sequence)
+            sequence = self.update_sequence_device(sequence)
         if not emulated or len(sequence.get_addressed_bases()) == 1:
             sequence = self._add_measurement_to_sequence(sequence)
         batch = prepare(
@@ -135,13 +135,6 @@ class QRMIConnection(RemoteConnection):
             raise InputError("there is no job to submit: job_params is empty")
         return job_params or []
 
-    def _on_current_device(self, sequence: Sequence[Any]) -> Sequence[Any]:
-        # A backend looks just before it calls submit(); the specifications are not fetched twice for that.
-        moment, known = self._fetched
-        if time.monotonic() - moment < FRESH_SECONDS and sequence.device in known:
-            return sequence
-        return self.update_sequence_device(sequence)
-
     def _start(self, batch: PulserBatch) -> tuple[str, list[str]]:
         task = self._resource.submit(batch)
         self._sent[task.id] = _fingerprint(batch)
@@ -161,6 +154,19 @@ class QRMIConnection(RemoteConnection):
         found = cast("dict[str, Device]", devices(self._resource.target()))
         self._fetched = (time.monotonic(), list(found.values()))
         return found if len(found) > 1 else {self._resource.name: next(iter(found.values()))}
+
+    def update_sequence_device(self, sequence: Sequence[Any]) -> Sequence[Any]:
+        """The sequence, moved to the device as it is now where that has changed; Pulser's backends call this too.
+
+        Specifications of a moment ago are not fetched again.
+
+        Raises:
+            ValueError: it was made for another device, or does not fit this one any more.
+        """
+        moment, known = self._fetched
+        if time.monotonic() - moment < FRESH_SECONDS and sequence.device in known:
+            return sequence
+        return super().update_sequence_device(sequence)
 
     def supports_open_batch(self) -> bool:
         """True where jobs can be added to a batch."""

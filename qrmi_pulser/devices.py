@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
+@functools.lru_cache(maxsize=16)  # they cannot be changed, and validating one takes 10 ms
 def _build(text: str, file: str | None) -> Device | VirtualDevice:
     try:
         return deserialize_device(text)

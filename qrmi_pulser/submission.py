@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pulser.backend import EmulationConfig
 from pulser.sequence import store_package_version_metadata
 
 from qrmi_core import InputError, PulserBatch, PulserJob, QRMIWarning
+from qrmi_pulser.building import remember
 
 __all__ = ["prepare"]
 
@@ -41,8 +43,9 @@ def prepare(
         )
     if configuration is not None and not isinstance(configuration, EmulationConfig):
         raise InputError(f"backend_configuration is a {type(configuration).__name__}, an EmulationConfig was expected")
-    store_package_version_metadata("qrmi_pulser", version("qrmi-providers"))
-    text = sequence.to_abstract_repr()
+    store_package_version_metadata("qrmi_pulser", _own_version())
+    # Its validation takes longer than all the rest; templates are read again below, which validates them.
+    text = sequence.to_abstract_repr(skip_validation=True)
     jobs = tuple(_job(number, params) for number, params in enumerate(job_params, 1))
     if device_type is None:
         _check_runs(jobs, sequence.device.max_runs, sequence.device.name)
@@ -54,6 +57,11 @@ def prepare(
         configuration=None if configuration is None else configuration.to_abstract_repr().encode(),
         open=open_batch,
     )
+
+
+@functools.cache
+def _own_version() -> str:
+    return version("qrmi-providers")
 
 
 def _check_runs(jobs: tuple[PulserJob, ...], most: int | None, device: str) -> None:
@@ -99,11 +107,12 @@ def _build_once(sequence: Sequence[Any], text: str, jobs: tuple[PulserJob, ...])
     if not (sequence.is_parametrized() or sequence.is_register_mappable()):
         if any(job.variables for job in jobs):
             warnings.warn("the jobs have variables and the sequence has none: they change nothing", QRMIWarning, 4)
+        remember(text.encode(), None, sequence)
         return
     template = Sequence.from_abstract_repr(text)
     for number, job in enumerate(jobs, 1):
         try:
-            template.build(**json.loads(job.variables or b"{}"))
+            remember(text.encode(), job.variables, template.build(**json.loads(job.variables or b"{}")))
         except Exception as error:
             error.add_note(f"in job {number} of {len(jobs)}; nothing was submitted")
             raise

@@ -196,6 +196,12 @@ class PasqalCloud(VendorResource, BatchResource):
             self._status_word(batch_id)
         return self._all_listed(batch_id)
 
+    def batch_job_ids(self, batch_id: str) -> list[str]:
+        known = self._known.of(batch_id)
+        if known.closed and known.sent and len(known.variables) >= known.sent:
+            return list(known.variables)
+        return super().batch_job_ids(batch_id)
+
     def _all_listed(self, batch_id: str) -> tuple[TaskInfo, ...]:
         """The jobs of a batch; as many of them as it shows where it does not show all in time."""
         known, jobs = self._known.of(batch_id), self._listed(batch_id)

@@ -262,6 +262,17 @@ class TestTasks:
             CASE.verify(task.result(PATIENCE).data, 2)
             assert counters.total() - before == 3
 
+    def test_the_ids_of_a_closed_batch_are_listed_once(self, server: Site) -> None:
+        resource = pasqal(server)
+        task = resource.submit(PulserBatch(areas(), tuple(PulserJob(1, variables(0.0)) for _ in range(3))))
+        assert isinstance(resource, BatchResource)
+        listed = resource.batch_job_ids(task.id)
+        before = server.emulator.counters.total()
+        assert resource.batch_job_ids(task.id) == listed
+        assert server.emulator.counters.total() == before
+        assert [info.id for info in resource.batch_jobs(task.id)] == listed
+        task.cancel()
+
     def test_usage(self, server: Site) -> None:
         info = pasqal(server).submit(batch(5)).wait(PATIENCE)
         assert (info.status, info.vendor_status, info.shots) == (TaskStatus.COMPLETED, "DONE", 15)

@@ -17,7 +17,9 @@ from pulser.devices import AnalogDevice, DigitalAnalogDevice, MockDevice
 from pulser_programs import PI_NS, PI_OMEGA, assert_counts, engine, parametrised, rabi, register
 
 from qrmi_core import InputError, PulserBatch, PulserJob, QRMIWarning, TaskFailed
-from qrmi_pulser import QRMIConnection, device
+from qrmi_pulser import QRMIConnection, building, device
+from qrmi_pulser import connection as connection_module
+from qrmi_pulser.submission import prepare
 
 
 def test_job_params_and_default_shots(connection: QRMIConnection) -> None:
@@ -114,12 +116,38 @@ def test_a_sequence_is_moved_to_the_current_specifications(connection: QRMIConne
         connection.submit(too_long, job_params=[{"runs": 10}])
 
 
-def test_specifications_are_fetched_once_for_a_run(connection: QRMIConnection, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched = []
+def test_specifications_of_a_moment_ago_are_not_fetched_again(
+    connection: QRMIConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, fetched = QPUBackend(rabi(), connection), []
     target = connection.resource.target
     monkeypatch.setattr(connection.resource, "target", lambda: (fetched.append(1), target())[1])
-    QPUBackend(rabi(), connection).run([{"runs": 10}], wait=True)
-    assert len(fetched) == 1
+    monkeypatch.setattr(connection_module, "FRESH_SECONDS", 3600.0)
+    connection._fetched = (0.0, [])  # long ago
+    for _ in range(2):
+        backend.run([{"runs": 10}], wait=True)
+        assert len(fetched) == 1
+
+
+def test_a_sequence_that_was_submitted_here_is_not_built_again_for_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequence = rabi()
+    prepare(sequence, [{"runs": 10}], None, None, open_batch=False)
+    text = sequence.to_abstract_repr(skip_validation=True).encode()
+    monkeypatch.setattr(building, "_read", pytest.fail)
+    assert building.build(text, None) == (text, tuple(sequence.register.qubit_ids), sequence.get_duration())
+
+
+def test_a_sequence_of_another_process_is_built_for_its_results() -> None:
+    sequence = Sequence(rabi().register, AnalogDevice)
+    sequence.declare_channel("rydberg", "rydberg_global")
+    duration = sequence.declare_variable("duration", dtype=int)
+    sequence.add(Pulse.ConstantPulse(duration, PI_OMEGA, 0, 0), "rydberg")
+    text = sequence.to_abstract_repr().encode()
+    for asked in (b'{"duration": 100}', b'{"duration": 252}', b'{ "duration": 100 }'):
+        about = (tuple(sequence.register.qubit_ids), json.loads(asked)["duration"])
+        assert building.build(text, asked) == (text, *about)
+    with pytest.raises(InputError, match="cannot be built from the job's variables"):
+        building.build(text, None)
 
 
 @pytest.mark.parametrize(

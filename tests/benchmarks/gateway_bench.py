@@ -72,9 +72,10 @@ def listens(port: int) -> bool:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; one request at a time, whose answer has a length."""
+    """One keep-alive connection; one request at a time, whose answer has a length. ``body`` is that of the last one."""
 
     def __init__(self) -> None:
+        self.body = b""
         self._buffer = bytearray()
         self._answer: asyncio.Future[int] | None = None
 
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
         head = bytes(self._buffer[:end]).lower()
         length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
         if len(self._buffer) >= end + 4 + length and self._answer is not None:
+            self.body = bytes(self._buffer[end + 4 :])
             self._buffer.clear()
             answer, self._answer = self._answer, None
             answer.set_result(int(head[9:12]))

@@ -26,9 +26,13 @@ from helper_site import Site as Helper
 from helper_site import running_helper
 
 from qrmi_core import polling
+from qrmi_core.config import Configuration
 from qrmi_core.gateway.comments import Comment, CommentWriter
+from qrmi_core.gateway.environments import Environments
 from qrmi_core.gateway.helper_client import HelperClient, HelperRefused
+from qrmi_core.gateway.job_comments import JobComments
 from qrmi_core.leases.journal import LeaseTask
+from qrmi_core.leases.keeper import LeaseKeeper
 from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, JobKey, LeaseRecord, LeaseState
 from qrmi_core.leases.sqlite_journal import SqliteJournal
 from qrmi_core.slurm.accounting import AccountingUnavailable, Holding, holdings
@@ -296,6 +300,60 @@ def test_a_comment_waits_for_slurmdbd(site: AccountingSite, helper: Helper, aske
 
 async def until(condition: Any) -> None:
     assert await asyncio.to_thread(polling.wait_until, condition, timeout=60)
+
+
+@pytest.mark.slow
+def test_the_end_of_a_lease_is_told_once_also_when_slurmdbd_was_away(
+    site: AccountingSite, helper: Helper, finished: int
+) -> None:
+    """From the keeper's release to the job's record: the journal, the root helper, sacctmgr and slurmdbd."""
+    entry = {"name": "aer_fez", "type": "aer-simulator", "environment": {}, "lanes": 3}
+    environments = Environments(Configuration.checked({"resources": [entry]}), "qrmi_config.json")
+    keeper = LeaseKeeper(helper.journal, environments, environments.lanes)
+    key = JobKey(CLUSTER, finished, submitted(site, finished), 1)  # another run: other tests have leases of the first
+    holder = Holder(key, pwd.getpwnam(USERS[0]).pw_uid, USERS[0], ACCOUNTS[USERS[0]], nodes=("n1",))
+    told: list[str] = []
+
+    class Watched(HelperClient):
+        def system_comment(self, cluster: str, job_id: int, submitted: int, text: str) -> None:
+            super().system_comment(cluster, job_id, submitted, text)
+            if job_id == finished:
+                told.append(text)
+
+    def comments() -> JobComments:
+        """What a gateway makes when it starts."""
+        return JobComments(
+            helper.journal, Watched(helper.socket), lambda _, work, *given: asyncio.to_thread(work, *given)
+        )
+
+    async def look_until(condition: Any) -> None:
+        """What a gateway does every few seconds."""
+        mine = comments()
+        running = asyncio.create_task(mine.run())
+        for _ in range(60):
+            await mine.look(accounting=True)
+            if condition(mine):
+                break
+            await polling.pause_async(0.5)
+        running.cancel()
+        assert condition(mine)
+
+    with site.slurmdbd_down():
+        lease = keeper.grant(holder, {"aer_fez": 2}, wait=0)
+        for number in range(2):
+            task = LeaseTask("aer_fez", f"end-{number}", shots=512, usage=1.25, outcome="completed", ended=time.time())
+            keeper.add_task(lease.id, task)
+        keeper.node_done(lease.id, "n1")
+        assert helper.journal.read(lease.id).state is LeaseState.RELEASED
+        asyncio.run(look_until(lambda mine: mine.pending > 0))
+        assert told == []
+    expected = "qpu v=1 aer_fez.s=2.5 aer_fez.n=2 aer_fez.shots=1024"
+    asyncio.run(look_until(lambda _: told == [expected]))  # the next gateway
+    assert site.sacct(finished, "SystemComment") == expected
+    asyncio.run(comments().look(accounting=True))
+    rows = helper.journal.rows("SELECT told IS ended FROM leases WHERE id = ?", (lease.id,))
+    assert rows == [(1,)]
+    assert told == [expected]
 
 
 @pytest.mark.slow

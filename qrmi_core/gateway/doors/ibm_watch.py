@@ -8,13 +8,13 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aiohttp import hdrs
 
-from qrmi_core.drivers.ibm_compute import IBMQuantumComputeService
+from qrmi_core.drivers.ibm_compute import SESSION_POLL, IBMQuantumComputeService
 from qrmi_core.drivers.vendor import MIN_POLL
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.dialects.dialect import iso
@@ -33,12 +33,19 @@ HOLD_SECONDS = 1.0
 SEEN_SECONDS = 2.0
 """A request is held if its client saw this very state no longer ago."""
 
+PROBE_SECONDS = 0.1
+"""Who asks for one job after another is held no longer, once in a while, to see whether others ask meanwhile."""
+
+PAUSE = 0.5
+"""Seconds for which IBM's client sleeps between two looks, where it has not shown another pause."""
+
 FEW = 2
 PAGE = 200
 MOST_PAGES = 10
 MOST_ALONE = 50
 CLOCKS_APART = 300.0
-MOST_CLIENTS = 50_000
+MOST_SEEN = 1_000
+MOST_ASKERS = 10_000
 GONE_SECONDS = 600.0
 """After so long a job that the vendor does not know is none."""
 
@@ -51,6 +58,46 @@ class Seen:
 
     document: Mapping[str, Any]
     whole: bool
+
+
+@dataclass
+class _Asker:
+    """How the programs of a lease ask: for which job last, whether for several at the same time, and how often.
+
+    One that goes through its jobs one after another is not to be held at each.
+    """
+
+    last: str
+    held: int = 0
+    several: float = float("-inf")
+    probed: float = float("-inf")
+    pause: float = PAUSE
+    seen: dict[str, tuple[str | None, float]] = field(default_factory=dict)
+    """The state that was told of each job last, and when; None is what its submission was answered with."""
+
+    def tells(self, task_id: str, word: str | None) -> None:
+        """A program is told of a job's state."""
+        if len(self.seen) >= MOST_SEEN:
+            self.seen.clear()
+        self.seen[task_id] = (word, time.monotonic())
+
+    def comes(self, task_id: str) -> float:
+        """A program asks for a job; for how many seconds it is held at most."""
+        now = time.monotonic()
+        same, self.last = self.last == task_id, task_id
+        if self.held:
+            self.several = now
+        word, told = self.seen.get(task_id, (None, float("-inf")))
+        if now - told >= SEEN_SECONDS:
+            return 0.0
+        if same and word is not None:
+            self.pause = now - told
+        if same or now - self.several < SEEN_SECONDS:
+            return HOLD_SECONDS
+        if now - self.probed < SEEN_SECONDS:
+            return 0.0
+        self.probed = now
+        return PROBE_SECONDS
 
 
 class LookFailed(QRMIError):
@@ -69,25 +116,34 @@ class JobWatch:
         self._device = device_of(resource)
         told = {key: value for key, value in resource.environment.items() if isinstance(value, str)}
         gap = number(name, told, MIN_POLL, self.min_poll, at_least=0.0)
+        self._session_gap = gap if told.get(MIN_POLL) else min(gap, SESSION_POLL)
         stopping = door.doors.stopping
         self._watch = Watch(self._look, gap=gap, is_final=_is_final, stopping=stopping)
         self._of: dict[str, LeaseRecord] = {}
         self._tasks: dict[str, LeaseTask] = {}
-        self._just: dict[str, str] = {}
-        self._clients: dict[tuple[str, str], tuple[str, float]] = {}
+        self._askers: dict[str, _Asker] = {}
         for lease_id, task in door.doors.books.unfinished(name):
             if (lease := door.doors.gateway.keeper.current(lease_id)) is not None:
                 self._add(lease, task)
 
     def submitted(self, lease: LeaseRecord, task: LeaseTask) -> None:
         """A job was submitted."""
-        self._add(lease, task)
-        if len(self._just) >= MOST_CLIENTS:
-            self._just.clear()
-        self._just[lease.id] = task.task_id
+        gap = None if task.parent is None else self._session_gap
+        self._watch.submitted(task.task_id, lease.id, gap=gap)
+        self._add(lease, task, Seen(Kept.of(task).document, whole=True))
+        asker = self._asker(lease, task)
+        asker.last = task.task_id
+        asker.tells(task.task_id, None)
 
-    def _add(self, lease: LeaseRecord, task: LeaseTask) -> None:
-        if self._watch.add(task.task_id):
+    def _asker(self, lease: LeaseRecord, task: LeaseTask) -> _Asker:
+        if lease.id not in self._askers:
+            if len(self._askers) >= MOST_ASKERS:
+                self._askers.clear()
+            self._askers[lease.id] = _Asker(task.task_id)
+        return self._askers[lease.id]
+
+    def _add(self, lease: LeaseRecord, task: LeaseTask, told: Seen | None = None) -> None:
+        if self._watch.add(task.task_id, told):
             self._of[task.task_id], self._tasks[task.task_id] = lease, task
 
     async def refreshed(self, lease: LeaseRecord, tasks: Iterable[LeaseTask]) -> None:
@@ -109,27 +165,32 @@ class JobWatch:
         asked for this job alone.
         """
         self._add(lease, task)
-        client = (lease.id, task.task_id)
-        word, moment = self._clients.get(client, ("", float("-inf")))
-        just = self._just.pop(lease.id, None) == task.task_id
+        asker = self._asker(lease, task)
+        word = asker.seen.get(task.task_id, (None, 0.0))[0]
         try:
-            if just:
-                seen = await self._watch.ended(task.task_id, HOLD_SECONDS)
-            elif time.monotonic() - moment < SEEN_SECONDS:
-                seen = await self._watch.ended(
-                    task.task_id, HOLD_SECONDS, changed=lambda told: word_of(told.document) != word
-                )
+            if seconds := asker.comes(task.task_id):
+                seen = await self._held(asker, task.task_id, word, seconds)
             else:
                 seen = await self._watch.told(task.task_id)
         except QRMIError:
             return None
         if seen is None or _is_final(seen):
-            self._clients.pop(client, None)
+            asker.seen.pop(task.task_id, None)
         else:
-            if len(self._clients) >= MOST_CLIENTS:
-                self._clients.clear()
-            self._clients[client] = (word_of(seen.document), time.monotonic())
+            asker.tells(task.task_id, word_of(seen.document))
         return seen
+
+    async def _held(self, asker: _Asker, task_id: str, word: str | None, seconds: float) -> Seen | None:
+        asker.held += 1
+        try:
+            return await self._watch.ended(
+                task_id,
+                seconds,
+                changed=lambda told: word is not None and word_of(told.document) != word,
+                pause=asker.pause,
+            )
+        finally:
+            asker.held -= 1
 
     async def _look(self, tasks: tuple[str, ...]) -> Mapping[str, Seen]:
         found: dict[str, Seen] = {}

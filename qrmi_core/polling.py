@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ __all__ = [
     "Trouble",
     "backoff",
     "callers_deadline",
+    "longest_gap",
     "look_times",
     "pause",
     "pause_async",
@@ -43,6 +44,13 @@ LONG_SHARE = 0.03
 LONGEST_GAP = 30.0
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
+FEW = 4
+"""Tasks that are looked at one by one."""
+
+SPARED = 100.0
+"""A round of looks at many tasks is followed by a pause of so many times the processor time that it took."""
+
+LONGEST_SPARING = 5.0
 LONGEST_TROUBLE = 600.0
 """Seconds for which a wait without a time-out goes on although no look succeeds."""
 
@@ -117,9 +125,13 @@ def look_times(min_poll: float = 0.0) -> Iterator[float]:
     yield moment
     while True:
         following = max(FIRST_GAP, moment * GROWTH)
-        gap = min(following - moment, max(SHORT_GAP, LONG_SHARE * moment), LONGEST_GAP)
-        moment += max(gap, min_poll)
+        moment += max(min(following - moment, longest_gap(moment)), min_poll)
         yield moment
+
+
+def longest_gap(moment: float) -> float:
+    """The longest time between two looks after so many seconds."""
+    return min(max(SHORT_GAP, LONG_SHARE * moment), LONGEST_GAP)
 
 
 def poll(
@@ -129,37 +141,46 @@ def poll(
     timeout: float | None = None,
     first: bool = False,
     min_poll: float = 0.0,
+    times: Iterator[float] | None = None,
+    look_at_many: Callable[[Collection[str]], Iterable[TaskInfo]] | None = None,
 ) -> dict[str, TaskInfo]:
     """Look at tasks until all (or the ``first``) have ended; after ``timeout`` seconds return those that have.
 
-    Each round looks at every task that is not yet seen ended. A look that fails for now does not end a wait: after a
-    first one that succeeded, failures are borne until the time-out, without one for ten minutes.
+    Each round, at one of the ``times``, looks at every task that is not yet seen ended: one by one, or where they are
+    more than a few with ``look_at_many``, which returns those that it sees. Rounds that cost much are made more seldom.
+    A look that fails for now does not end a wait: after a first one that succeeded, failures are borne until the
+    time-out, without one for ten minutes.
     """
     start = time.monotonic()
     end = None if timeout is None else start + timeout
-    waiting = list(dict.fromkeys(task_ids))
+    waiting = dict.fromkeys(task_ids)
     ended: dict[str, TaskInfo] = {}
     trouble = Trouble()
-    for moment in look_times(min_poll):
-        delay = start + moment - time.monotonic()
+    earliest = start
+    for moment in times or look_times(min_poll):
+        delay = max(start + moment, earliest) - time.monotonic()
         if end is not None:
             delay = min(delay, end - time.monotonic())
-        pause(delay)
-        for task_id in list(waiting):
-            try:
-                with until(end):
-                    info = look(task_id)
-            except QRMIError as error:
-                trouble.bear(error)
-                break
-            trouble.over()
-            if info.status.is_final:
-                ended[task_id] = info
-                waiting.remove(task_id)
+        if delay > 0:
+            pause(delay)
+        used = time.thread_time()
+        many = look_at_many if len(waiting) > FEW else None
+        try:
+            with until(end):
+                ids = list(waiting)
+                for task_id, info in ((i.id, i) for i in many(ids)) if many else ((each, look(each)) for each in ids):
+                    trouble.over()
+                    if info.status.is_final and task_id in waiting:
+                        ended[task_id] = info
+                        del waiting[task_id]
+        except QRMIError as error:
+            trouble.bear(error)
         if not waiting or (first and ended):
             break
         if end is not None and time.monotonic() >= end:
             break
+        if len(waiting) > FEW:
+            earliest = time.monotonic() + min(SPARED * (time.thread_time() - used), LONGEST_SPARING)
     return ended
 
 

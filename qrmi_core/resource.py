@@ -6,12 +6,13 @@ from __future__ import annotations
 import enum
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
 
 from qrmi_core import polling
 from qrmi_core.errors import ResultError, UnsupportedFunction, UnsupportedPayload
+from qrmi_core.expectations import Expectations, likeness
 from qrmi_core.payloads import Payload, PulserJob
 from qrmi_core.tasks import Task, TaskInfo, TaskResult, TaskStatus
 from qrmi_core.variables import Variable
@@ -127,6 +128,7 @@ class QuantumResource(ABC):
     def __init__(self, name: str, context: JobContext) -> None:
         self.name = name
         self.context = context
+        self._expected = Expectations()
         if context.lease is not None:
             import qrmi_core.announcements  # noqa: F401  only jobs need it, and no submission waits for it here
 
@@ -240,7 +242,19 @@ class QuantumResource(ABC):
         After ``timeout`` seconds it returns what has ended until then, perhaps nothing. A driver whose
         vendor can notify or long-poll overrides this; otherwise one loop asks for all tasks in turn.
         """
-        return polling.poll(self.task_info, task_ids, timeout=timeout, first=first, min_poll=self.min_poll)
+        ids = list(dict.fromkeys(task_ids))
+        return polling.poll(
+            self._expected.looking(self.task_info),
+            ids,
+            timeout=timeout,
+            first=first,
+            times=self._expected.times(ids, self.min_poll),
+            look_at_many=self.tasks_seen,
+        )
+
+    def tasks_seen(self, task_ids: Collection[str]) -> Iterator[TaskInfo]:
+        """What is known of many tasks; a driver whose vendor lists tasks asks for the list, and may leave some out."""
+        return map(self.task_info, task_ids)
 
     def refuse_other_kinds(self, payload: Payload) -> None:
         """Raise UnsupportedPayload unless the payload is of a kind in :attr:`takes`."""
@@ -257,6 +271,7 @@ class QuantumResource(ABC):
         Whoever granted this job its resources is told of the task, so that it can be cancelled when the job dies.
         """
         task = Task(self, self.task_start(payload))
+        self._expected.submitted(task.id, likeness(payload))
         if self.context.lease is not None:
             from qrmi_core.announcements import announce
 

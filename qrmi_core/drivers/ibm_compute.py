@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -50,6 +50,9 @@ LONGEST_SESSION = 28800
 AFTER_THE_JOB = 60
 SESSION_POLL = 0.1
 PAGE = 200
+UNLISTED = 10
+"""Tasks that are asked for one by one where the list of jobs lacks them."""
+
 MOST_TAGS = 8
 LONGEST_REASON = 2000
 HURRY = 5.0
@@ -223,10 +226,12 @@ class IBMQuantumComputeService(VendorResource):
         return jobs[0] if jobs else None
 
     def _jobs(self, query: Mapping[str, Any]) -> list[str]:
+        return [str(expect(job, "id", resource=self.name, what="a job")) for job in self._listed(query)]
+
+    def _listed(self, query: Mapping[str, Any]) -> list[dict[str, Any]]:
         document = self._api.get_json("/jobs", query={**query, **BRIEF})
         listed = expect(document, "jobs", resource=self.name, what="the list of jobs")
-        jobs = expect_objects(listed, resource=self.name, what="the list of jobs")
-        return [str(expect(job, "id", resource=self.name, what="a job")) for job in jobs]
+        return expect_objects(listed, resource=self.name, what="the list of jobs")
 
     def task_stop(self, task_id: str) -> None:
         with about_task(self.name, task_id):
@@ -244,6 +249,22 @@ class IBMQuantumComputeService(VendorResource):
             if info.status is TaskStatus.FAILED and not info.reason:
                 info = replace(info, reason=self._failure(task_id))
         return info
+
+    def tasks_seen(self, task_ids: Collection[str]) -> Iterator[TaskInfo]:
+        """By the list of jobs, the newest first; those that are not among so many are asked for one by one, some."""
+        wanted = set(task_ids)
+        for page in range(len(wanted) // PAGE + 2):
+            listed = self._listed({"backend": self.device, "limit": PAGE, "offset": page * PAGE})
+            for job in listed:
+                task_id = str(job.get("id"))
+                if task_id in wanted:
+                    wanted.remove(task_id)
+                    info = job_info(job, task_id, self.status_of)
+                    yield self.task_info(task_id) if info.status is TaskStatus.FAILED else info
+            if not wanted or len(listed) < PAGE:
+                break
+        for task_id in list(wanted)[:UNLISTED]:
+            yield self.task_info(task_id)
 
     def _failure(self, task_id: str) -> str | None:
         """The text in place of a failed job's result, from its traceback on; None where it does not come soon."""

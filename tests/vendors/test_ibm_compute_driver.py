@@ -185,6 +185,17 @@ def test_tasks_are_listed_page_by_page(site: Site, monkeypatch: pytest.MonkeyPat
     assert sorted(resource.task_ids()) == sorted(site.emulator.dialect._jobs)
 
 
+@pytest.mark.parametrize("page", [200, 2])
+def test_many_tasks_are_waited_for_by_their_list(site: Site, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    resource = qpu(site)
+    made = [resource.submit(CASE.payload(number)) for number in range(6)]
+    monkeypatch.setattr(ibm_compute, "PAGE", page)
+    ended_at_the_server(site, made[-1])
+    before = requests(site)
+    assert set(resource.task_wait([task.id for task in made], timeout=60)) == {task.id for task in made}
+    assert requests(site) - before <= 6 / page + 5
+
+
 def test_a_new_process_takes_a_task_over(site: Site) -> None:
     task = qpu(site).submit(CASE.payload(77))
     CASE.verify(result_in_new_process(IBMQuantumComputeService, site.environment, task.id), 77)

@@ -13,13 +13,11 @@ from urllib.parse import urlencode
 
 import jsonschema
 import pytest
-import schemathesis
 from aiohttp import web
 from gateway_case import RESOURCES, Case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from munge_daemon import Munged
-from schemathesis.core import NotSet
 
 from qrmi_core.gateway.admin import admin_application
 
@@ -79,16 +77,22 @@ def test_answers_are_as_it_says(
     check(method, path, status, told)
 
 
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
-FITTING = [
-    SCHEMA[path][method].as_strategy(generation_mode=mode)
-    for method, path in OPERATIONS
-    for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
-]
+def requests_made_up() -> st.SearchStrategy[Any]:
+    import schemathesis  # takes seconds, in every worker that only collects
+
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    fitting: list[st.SearchStrategy[Any]] = [
+        schema[path][method].as_strategy(generation_mode=mode)
+        for method, path in OPERATIONS
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+    ]
+    return st.one_of(fitting)
 
 
 def sent(gateway: Case, case: Any, socket: str | None) -> tuple[int, Any]:
     """What schemathesis made up, sent with a good credential for it."""
+    from schemathesis.core import NotSet
+
     body = b"" if isinstance(case.body, NotSet) else case.body
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
@@ -104,7 +108,7 @@ def sent(gateway: Case, case: Any, socket: str | None) -> tuple[int, Any]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-@given(case=st.one_of(FITTING), by_user=st.booleans())
+@given(case=st.deferred(requests_made_up), by_user=st.booleans())
 def test_whatever_is_made_of_it_is_answered_as_it_says(
     gateway: Case, daemons: Munged, caplog: pytest.LogCaptureFixture, case: Any, by_user: bool
 ) -> None:

@@ -203,6 +203,9 @@ class Releaser:
         self, record: LeaseRecord, acquisition: Acquisition, resource: QuantumResource
     ) -> Acquisition:
         runs_on, problem = self._cancel(record, resource, acquisition.tries)
+        # Before the release: some vendors forget tasks with it.
+        tasks = self._tasks(record, resource)
+        known = problem is None and note_outcomes(self._journal, tasks, resource, seconds=OUTCOME_SECONDS)
         if acquisition.token is not None:
             resource.release(acquisition.token)
         if problem is not None:
@@ -211,9 +214,7 @@ class Releaser:
             reason = f"{resource.name} cannot cancel: {len(runs_on)} of its tasks run until they end"
             draining = replace(acquisition, state=AcquisitionState.DRAINING, reason=reason, tries=0)
             return replace(draining, next_try=time.time() + LOOK_GAP)
-        lists = self._cancel_unannounced(record, resource, acquisition)
-        tasks = self._tasks(record, resource)
-        if note_outcomes(self._journal, tasks, resource, seconds=OUTCOME_SECONDS) and not lists:
+        if not self._cancel_unannounced(record, resource, acquisition) and known:
             return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
         settling = replace(acquisition, state=AcquisitionState.SETTLING, reason=None, tries=0)
         return replace(settling, next_try=time.time() + LIST_LAG)

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from qrmi_core.engines.resource import EngineResource
 from qrmi_core.errors import QRMIError, ResourceUnavailable
 from qrmi_core.names import did_you_mean
 from qrmi_core.resource import QuantumResource
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from qrmi_core.engines.resource import EngineResource
 
 __all__ = ["driver", "embedded", "engine_types"]
 
@@ -30,13 +31,22 @@ ENGINES = "qrmi.engines"
 def _found() -> Mapping[str, EntryPoint]:
     from importlib.metadata import entry_points  # costs a third of importing this package
 
-    return {point.name: point for group in (DRIVERS, ENGINES) for point in entry_points(group=group)}
+    everything = entry_points()  # each call reads the files of all distributions
+    return {point.name: point for group in (DRIVERS, ENGINES) for point in everything.select(group=group)}
+
+
+def _base(point: EntryPoint) -> type[QuantumResource]:
+    if point.group != ENGINES:
+        return QuantumResource
+    from qrmi_core.engines.resource import EngineResource  # not every site has simulators
+
+    return EngineResource
 
 
 @functools.cache
 def _loaded(resource_type: str) -> type[QuantumResource] | QRMIError:
     point = _found()[resource_type]
-    base = EngineResource if point.group == ENGINES else QuantumResource
+    base = _base(point)
     try:
         loaded = point.load()
     except Exception as error:  # noqa: BLE001  a plug-in may raise anything; it must not take the others along
@@ -82,9 +92,10 @@ def embedded() -> tuple[dict[str, tuple[str, Mapping[str, str]]], list[QRMIError
         loaded = _loaded(name)
         if isinstance(loaded, QRMIError):
             broken.append(loaded)
-        elif issubclass(loaded, EngineResource):
+        else:
+            engine = cast("type[EngineResource]", loaded)  # as _loaded has seen
             try:
-                found |= {resource: (name, block) for resource, block in loaded.embedded().items()}
+                found |= {resource: (name, block) for resource, block in engine.embedded().items()}
             except Exception as error:  # noqa: BLE001  see _loaded
                 why = f"{type(error).__name__}: {error}"
                 broken.append(ResourceUnavailable(f"the engine {name} cannot be listed: {why}"))

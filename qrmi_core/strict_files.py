@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -40,9 +40,8 @@ class Expected(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True)
 class Strict:
-    """No unknown keys, no conversions, no changes."""
+    """No unknown keys, no conversions, no changes: the base of models."""
 
     @classmethod
     def checked(cls, value: Any) -> Self:

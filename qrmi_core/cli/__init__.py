@@ -1,30 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `qrmi`: one module per group of commands.
-
-These modules import typer and little else at first; what a command needs, it imports when it is given.
-"""
+"""The command `qrmi`; its commands are in :mod:`qrmi_core.cli.application`."""
 
 from __future__ import annotations
 
 import sys
 
-import typer
-
-from qrmi_core.cli import (
-    check,
-    conformance,
-    emulate,
-    gateway,
-    leases_commands,
-    maintenance,
-    qpus,
-    resources,
-    run,
-    slurm,
-    task,
-    usage,
-)
-from qrmi_core.cli.output import note
 from qrmi_core.errors import (
     AmbiguousResource,
     ConfigurationError,
@@ -39,35 +19,28 @@ __all__ = ["main"]
 
 FAILED = 1
 BAD_INPUT = 2
-
-app = typer.Typer(
-    name="qrmi",
-    help="Quantum processors for Qiskit and Pulser programs. Exit codes: 1 something failed, 2 bad input.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # importing rich for the help text would cost 0.25 s
-)
-run.add_to(app)
-resources.add_to(app)
-task.add_to(app)
-check.add_to(app)
-qpus.add_to(app)
-leases_commands.add_to(app)
-usage.add_to(app)
-maintenance.add_to(app)
-emulate.add_to(app)
-conformance.add_to(app)
-gateway.add_to(app)
-slurm.add_to(app)
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line on stderr."""
     try:
+        if sys.argv[1:2] == ["gateway"]:
+            from qrmi_core.cli.services import asked_for
+
+            if (service := asked_for(sys.argv[2:])) is not None:
+                service()
+                return
+        from qrmi_core.cli.application import app
+
         app()
     except QRMIError as error:
+        from qrmi_core.cli.output import note
+
         note(str(error))
         sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def exit_code(error: QRMIError) -> int:

@@ -25,7 +25,6 @@ from qrmi_core.http_settings import CA, DEADLINE
 from qrmi_core.leases import Holder, LeaseRecord
 from qrmi_core.names import LICENCE, licence
 from qrmi_core.resource import JobContext, QuantumResource
-from qrmi_core.service import make_resource
 from qrmi_core.sharing import Shared
 
 __all__ = ["Access", "Environments", "JobDoors", "JobVariables"]
@@ -190,6 +189,8 @@ class Environments:
         Raises:
             QRMIError: it cannot be made.
         """
+        from qrmi_core.service import make_resource  # which a gateway needs when somebody wants something
+
         configured = self.resources[name]
         door = self._door(name)
         values = configured.values() if door is None else door.for_gateway(configured.values())

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import signal
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,10 +39,18 @@ class GatewayServer:
     ``port`` is that of ``admin_tcp``, ``jobs_port`` of ``jobs``, ``metrics_port`` of ``metrics``.
     """
 
-    def __init__(self, file: Path, settings: GatewaySettings, *, guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        settings: GatewaySettings,
+        *,
+        guard: Guard | None = None,
+        listening: Callable[[], None] = lambda: None,
+    ) -> None:
         self._file = file
         self._settings = settings
         self._guard = guard or Guard()
+        self._listening = listening
         self._stack = contextlib.AsyncExitStack()
         self.port = 0
         self.jobs_port = 0
@@ -71,6 +79,7 @@ class GatewayServer:
             if (metrics := self._settings.listen.metrics) is not None:
                 runner = await self._runner(metrics_application(self.gateway, self._guard), stack)
                 self.metrics_port = await self._listen_at(runner, metrics, "listen.metrics")
+            self._listening()
             stack.callback(self.gateway.doors.stop)
             starting = asyncio.ensure_future(self.gateway.start())
             stack.callback(starting.cancel)
@@ -160,8 +169,10 @@ def _tell(starting: asyncio.Task[None]) -> None:
         _log.error("the journal cannot be taken up, so nothing is granted: %s", error)
 
 
-async def serve(file: Path, settings: GatewaySettings) -> None:
+async def serve(file: Path, settings: GatewaySettings, listening: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+
+    ``listening`` is called in the event loop as soon as it listens.
 
     Raises:
         QRMIError: it cannot start, and why.
@@ -170,7 +181,7 @@ async def serve(file: Path, settings: GatewaySettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with _signalled(loop, GatewayServer(file, settings)):
+    async with _signalled(loop, GatewayServer(file, settings, listening=listening)):
         await stopping.wait()
         _log.info("ending")
 

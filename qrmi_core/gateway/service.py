@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qrmi_core import polling
 from qrmi_core.config import load_site
@@ -24,7 +24,6 @@ from qrmi_core.gateway.doors.door import Door
 from qrmi_core.gateway.doors.doors import Doors
 from qrmi_core.gateway.environments import Environments, JobDoors, JobVariables
 from qrmi_core.gateway.helper_client import HelperClient, lend_credentials
-from qrmi_core.gateway.job_comments import JobComments
 from qrmi_core.gateway.metrics import Metrics
 from qrmi_core.gateway.outages import Outages
 from qrmi_core.gateway.settings import GatewaySettings, load_gateway_settings
@@ -36,6 +35,9 @@ from qrmi_core.leases.keeper import JOB_OVER, TIME_OVER, LeaseKeeper
 from qrmi_core.leases.sqlite_journal import SqliteJournal
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.slurm.controller import ControllerUnreachable, SlurmJob
+
+if TYPE_CHECKING:
+    from qrmi_core.gateway.job_comments import JobComments
 
 __all__ = ["Gateway", "GrantRefused"]
 
@@ -104,7 +106,7 @@ class Gateway:
         self.vendors = VendorView(self._pools["vendor"], self._bare)
         self.journal = SqliteJournal(settings.journal)
         self.metrics = Metrics()
-        self.comments = JobComments(self.journal, self._helper, self.within) if self._helper is not None else None
+        self.comments = self._job_comments(self._helper) if self._helper is not None else None
         self.doors = Doors(self)
         self._source = _Source(self._environments(settings))
         self.outages = Outages(Path(settings.state_dir), self._helper, self._bare, pools=lambda: self.resources.members)
@@ -116,6 +118,11 @@ class Gateway:
         self._releasing: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
+
+    def _job_comments(self, helper: HelperClient) -> JobComments:
+        from qrmi_core.gateway.job_comments import JobComments  # for sites with a helper
+
+        return JobComments(self.journal, helper, self.within)
 
     @property
     def resources(self) -> Environments:

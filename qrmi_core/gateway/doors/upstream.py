@@ -286,7 +286,7 @@ class Upstream:
                 raise VendorAway(f"the answer of {self._name} was cut off", arrived=True) from error
 
 
-class _Sent(AbstractAsyncContextManager[aiohttp.ClientResponse]):
+class _Sent(AbstractAsyncContextManager["aiohttp.ClientResponse"]):
     """A request from its sending to the end of what is made of its answer; a generator would cost more than it."""
 
     def __init__(self, upstream: Upstream, answer: Coroutine[Any, Any, aiohttp.ClientResponse]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,7 @@ POINTS = [
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Exactly these plug-ins, loaded as real entry points are."""
-
-    def entry_points(*, group: str) -> list[EntryPoint]:
-        return [point for point in POINTS if point.group == group]
-
-    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda: EntryPoints(POINTS))
     discovery._found.cache_clear()
     discovery._loaded.cache_clear()
     yield

@@ -117,9 +117,9 @@ def check(extra: str, wheel: Path, directory: Path) -> None:
     # Of torch there are builds without the gigabytes for GPUs; pip's configuration says where.
     install(requirement, directory, prefer_uv=extra != "emulators")
     server = "aiohttp,msgspec,multidict,yarl"
-    there = {"gateway": server, "all": f"{server},qiskit", "qiskit-pasqal": "qiskit"}.get(extra, "-")
+    there = {"bare": "-", "ibm-system": "-", "all": f"{server},qiskit", "qiskit-pasqal": f"{server},qiskit"}
     packages = ["qrmi_core", *sorted(NEEDS.get(extra, ()))]
-    run(directory / "bin/python", "-c", SMOKE, there, *packages, cwd=directory)
+    run(directory / "bin/python", "-c", SMOKE, there.get(extra, server), *packages, cwd=directory)
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)
     if "Usage: qrmi" not in answer:
         raise SystemExit(f"`qrmi --help` with the extra {extra} answered:\n{answer}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a task is likely to have ended, from what the last tasks of its kind took.
 
-Of a task that was waited for it is known after which time it had not ended, and after which it had. When the last three
+Of a task that was waited for it is known after which time it had not ended, and after which it had. When the last four
 of a kind agree, the next one is looked at when they had ended, and not on the way there, but for a few looks that find
 one which failed early. The looks around the expected end make what is known more exact with each task. A kind whose
 tasks differ, as where others' tasks queue in front of them, has no expectation.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Expectations", "likeness"]
 
-AGREEING = 3
+AGREEING = 4
 """Tasks that must agree before the next is expected to take as long."""
 
 ALIKE = 1.06

@@ -54,6 +54,7 @@ class Response:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     url: str
+    _decoded: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -61,15 +62,17 @@ class Response:
         return self.body.decode(errors="replace")
 
     def json(self) -> Any:
-        """The decoded body.
+        """The decoded body, always the same object.
 
         Raises:
             ResultError: it is not JSON, perhaps because it was cut off.
         """
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError) as error:
-            raise ResultError(f"{self.url} answered with what is not JSON: {error}", transient=True) from error
+        if not self._decoded:
+            try:
+                self._decoded.append(json.loads(self.body))
+            except (ValueError, RecursionError) as error:
+                raise ResultError(f"{self.url} answered with what is not JSON: {error}", transient=True) from error
+        return self._decoded[0]
 
 
 @dataclass(frozen=True)

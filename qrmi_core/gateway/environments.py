@@ -183,6 +183,11 @@ class Environments:
         """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
         return name in self.resources and self.access(name) == "direct"
 
+    def outcomes_are_kept(self, name: str) -> bool:
+        """Whether the door of a resource is the one to note what came of tasks."""
+        door = self._door(name) if name in self.resources else None
+        return door is not None and door.keeps_outcomes
+
     def bare(self, name: str, context: JobContext, seconds: float) -> QuantumResource:
         """The resource as the gateway itself asks it, giving up after about so many seconds.
 

@@ -81,6 +81,9 @@ class _Source:
     def only_announced(self, name: str) -> bool:
         return self.environments.only_announced(name)
 
+    def outcomes_are_kept(self, name: str) -> bool:
+        return self.environments.outcomes_are_kept(name)
+
     def refusal(self, name: str, holder: Holder) -> str | None:
         return self.environments.refusal(name, holder)
 

@@ -64,6 +64,9 @@ class ResourceSource(Protocol):
     def only_announced(self, name: str) -> bool:
         """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
 
+    def outcomes_are_kept(self, name: str) -> bool:
+        """Whether what came of tasks is noted by whoever passes them on, and by nobody else."""
+
     def refusal(self, name: str, holder: Holder) -> str | None:
         """Why the holder may not have a resource, or a pool, at all; None where it may."""
 
@@ -204,8 +207,7 @@ class Releaser:
     ) -> Acquisition:
         runs_on, problem = self._cancel(record, resource, acquisition.tries)
         # Before the release: some vendors forget tasks with it.
-        tasks = self._tasks(record, resource)
-        known = problem is None and note_outcomes(self._journal, tasks, resource, seconds=OUTCOME_SECONDS)
+        known = problem is None and self._note_outcomes(record, resource, OUTCOME_SECONDS)
         if acquisition.token is not None:
             resource.release(acquisition.token)
         if problem is not None:
@@ -245,7 +247,7 @@ class Releaser:
             problem = self._cancel(record, resource, acquisition.tries)[1]
         except QRMIError as error:
             problem = error
-        known = note_outcomes(self._journal, self._tasks(record, resource), resource, seconds=SETTLING_SECONDS)
+        known = self._note_outcomes(record, resource, SETTLING_SECONDS)
         if problem is not None:
             if problem.transient or acquisition.tries < TRIES_OF_A_TASK:
                 raise problem
@@ -310,7 +312,8 @@ class Releaser:
                 continue
             try:
                 info = resource.task_info(task.task_id)
-                if ended := info.status.is_final:
+                ended = info.status.is_final
+                if ended and not self._source.outcomes_are_kept(resource.name):
                     note_outcome(self._journal, task, info).result()
             except TaskNotFound:
                 ended = True
@@ -322,6 +325,12 @@ class Releaser:
                 return replace(acquisition, tries=0, next_try=time.time() + LOOK_GAP)
             stopped.add(task)
         return replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
+
+    def _note_outcomes(self, record: LeaseRecord, resource: QuantumResource, seconds: float) -> bool:
+        """Note what came of tasks of which nobody has; whether there is nothing more to be noted."""
+        if self._source.outcomes_are_kept(resource.name):
+            return True
+        return note_outcomes(self._journal, self._tasks(record, resource), resource, seconds=seconds)
 
     def _tasks(self, record: LeaseRecord, resource: QuantumResource) -> list[LeaseTask]:
         return [task for task in self._journal.tasks(record.id) if task.resource == resource.name]

@@ -76,6 +76,9 @@ class Door(ABC):
     by_default: ClassVar[bool] = True
     """Whether its resources are behind it where nothing else is configured."""
 
+    keeps_outcomes: ClassVar[bool] = False
+    """True where what came of a task is kept together with its document, so that only the door may note it."""
+
     acquired_late: ClassVar[bool] = False
     """True where nothing is acquired at the grant, for clients open their own sessions."""
 

@@ -47,6 +47,7 @@ class IBMShaped(Door):
 
     together_with = ("ibm-quantum-compute-service",)  # which has the routes at the root of the server
     repeated = frozenset({"tags"})
+    keeps_outcomes = True
 
     def routes(self) -> Iterable[web.RouteDef]:
         from qrmi_core.gateway.doors.ibm_routes import IBMRoutes  # it knows these doors in its turn

@@ -131,6 +131,9 @@ class ShelfSource:
     def only_announced(self, name: str) -> bool:
         return name in self.direct
 
+    def outcomes_are_kept(self, name: str) -> bool:
+        return False
+
     def refusal(self, name: str, holder: Holder) -> str | None:
         return f"{holder.user} may not use secret" if name == "secret" else None
 

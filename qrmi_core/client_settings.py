@@ -7,30 +7,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from qrmi_core.environment import CLIENT_CONFIG, SITE_CLIENT_CONFIG, client_file
 from qrmi_core.errors import ConfigurationError
+from qrmi_core.gateway_address import checked_address, socket_of
 from qrmi_core.strict_files import Strict, Text, at_least, load_strict
 
 __all__ = ["ClientResource", "ClientSettings", "load_client_settings"]
 
-UNIX = "unix:"
 
-
-def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-        return url
-    if parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc and not parts.query:
-        return url.rstrip("/")
-    raise ValueError("http://host:port, https://host:port or unix:/path was expected")
-
-
-@dataclass(frozen=True, kw_only=True)
 class ClientResource(Strict):
     """One resource of the site, without anything that only the gateway may know."""
 
@@ -40,11 +27,10 @@ class ClientResource(Strict):
     description: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class ClientSettings(Strict):
     """Where the gateway is; ``ca`` is a file with the certificates to trust."""
 
-    url: Annotated[str, _address]
+    url: Annotated[str, checked_address]
     ca: Text | None = None
     munge_socket: Text | None = None
     resources: tuple[ClientResource, ...] = ()
@@ -52,7 +38,7 @@ class ClientSettings(Strict):
     @property
     def socket(self) -> str | None:
         """The path of the gateway's unix socket, where it is reached over one."""
-        return self.url.removeprefix(UNIX) if self.url.startswith(UNIX) else None
+        return socket_of(self.url)
 
 
 def load_client_settings(option: Path | None = None) -> ClientSettings:

@@ -11,7 +11,6 @@ A value may be text, or ``{"file": path}`` or ``{"env": variable}`` for what sho
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +24,6 @@ __all__ = ["Configuration", "ConfiguredPool", "ConfiguredResource", "load", "loa
 DEVICE = "QRMI_DEVICE"
 
 
-@dataclass(frozen=True)
 class SecretFile(Strict):
     """A value that is kept in a file of its own."""
 
@@ -39,7 +37,6 @@ class SecretFile(Strict):
             raise ConfigurationError(f"{self.file} cannot be read: {reason}") from error
 
 
-@dataclass(frozen=True)
 class SecretVariable(Strict):
     """A value that is kept in a variable of the environment."""
 
@@ -59,13 +56,12 @@ _Value = Annotated[
 _Lanes = Annotated[int, at_least(1)]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConfiguredResource(Strict):
     """One entry of ``resources``; ``max_lease`` is in seconds."""
 
     name: Text
     type: Text
-    environment: dict[str, _Value] = field(repr=False)
+    environment: dict[str, _Value]
     is_dynamic: bool = False
     device: Text | None = None
     lanes: _Lanes = 1
@@ -91,7 +87,6 @@ class ConfiguredResource(Strict):
         return read
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConfiguredPool(Strict):
     """One entry of ``pools``; without ``lanes`` it has as many as its members together."""
 
@@ -101,12 +96,11 @@ class ConfiguredPool(Strict):
     description: str = ""
 
 
-@dataclass(frozen=True)
 class Configuration(Strict):
     """All of a file."""
 
     resources: list[ConfiguredResource]
-    pools: list[ConfiguredPool] = field(default_factory=list)
+    pools: tuple[ConfiguredPool, ...] = ()
 
     def pool_lanes(self, pool: ConfiguredPool) -> int:
         """How many lanes of a pool may be in use at the same time."""

@@ -1,20 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """JSON files checked against a model: the first mistake with file, place, and what was expected.
 
-A model is a frozen dataclass: its annotations say what each key holds, and keys without a default must be there. In
-``Annotated[...]`` stand functions that are given the value and return it, perhaps mended, or raise a ValueError which
-says what was expected; see :func:`at_least`. Done here with the standard library alone, for it is on the way of every
-start: a framework would take longer for its import than all the rest of ``qrmi_core``.
+A model is a subclass of :class:`Strict`: its annotations say what each key holds, and keys without a default must be
+there. In ``Annotated[...]`` stand functions that are given the value and return it, perhaps mended, or raise a
+ValueError which says what was expected; see :func:`at_least`. Done here with the standard library alone and little of
+it, for this is on the way of every start: a framework would take longer for its import than all the rest of
+``qrmi_core``, and dataclasses 1 ms for each class.
 """
 
 from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.json_files import load_json
@@ -40,8 +52,31 @@ class Expected(str):
     __slots__ = ()
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Strict:
-    """No unknown keys, no conversions, no changes: the base of models."""
+    """No unknown keys, no conversions, no changes: the base of models. Some values are secret, so none is shown."""
+
+    def __init__(self, **values: Any) -> None:
+        known = _keys(type(self))
+        if wrong := [name for name in values if name not in known]:
+            raise TypeError(f"{type(self).__name__} has no {wrong[0]}")
+        for name in known:
+            if name not in values and not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} needs {name}")
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} cannot be changed")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.values_by_key() == other.values_by_key()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def values_by_key(self) -> dict[str, Any]:
+        """All values, also those that nobody gave."""
+        return {name: getattr(self, name) for name in _keys(type(self))}
 
     @classmethod
     def checked(cls, value: Any) -> Self:
@@ -115,13 +150,13 @@ def place(location: Location) -> str:
     return text
 
 
-_known: dict[type, dict[str, tuple[Field[Any], Any]]] = {}
+_known: dict[type, dict[str, Any]] = {}
 
 
-def _keys(model: type[Any]) -> dict[str, tuple[Field[Any], Any]]:
+def _keys(model: type[Any]) -> dict[str, Any]:
+    """The keys of a model and what each holds."""
     if model not in _known:
-        hints = get_type_hints(model, include_extras=True)
-        _known[model] = {each.name: (each, hints[each.name]) for each in fields(model)}
+        _known[model] = get_type_hints(model, include_extras=True)
     return _known[model]
 
 
@@ -137,10 +172,10 @@ def _object(model: type[Any], value: Any, at: Location) -> Any:
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             raise Mistake(f"unknown key; {hint}", (*at, key))
     read = {}
-    for key, (field, kind) in known.items():
+    for key, kind in known.items():
         if key in value:
             read[key] = _value(kind, value[key], (*at, key))
-        elif field.default is MISSING and field.default_factory is MISSING:
+        elif not hasattr(model, key):
             raise Mistake("this key is missing", (*at, key))
     return model(**read)
 
@@ -160,7 +195,7 @@ def _value(kind: Any, value: Any, at: Location) -> Any:
         if not isinstance(value, list | tuple):
             raise Mistake("a list was expected", at)
         return origin(_value(inner[0], each, (*at, index)) for index, each in enumerate(value))
-    if origin is dict:
+    if origin in {dict, Mapping}:
         if not isinstance(value, dict):
             raise Mistake("an object was expected", at)
         return {key: _value(inner[1], each, (*at, key)) for key, each in value.items()}

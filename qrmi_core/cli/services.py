@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import gc
 import logging
+import mimetypes
 import os
 import sys
 import threading
@@ -42,6 +43,7 @@ def serve(config: Path | None) -> None:
         QRMIError: it cannot start, and why.
     """
     gc.disable()  # what is imported lives as long as the process: nobody needs to look through it for garbage
+    mimetypes.knownfiles.clear()  # aiohttp reads them when it is imported, and the gateway sends no files
     try:
         import uvloop
 

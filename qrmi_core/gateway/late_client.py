@@ -7,25 +7,27 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 __all__ = ["load", "postpone"]
 
 NAME = "aiohttp"
+_VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
 
 
 class _Late(ModuleType):
     """The package before its ``__init__`` ran; its modules can be imported as ever."""
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__version__":
-            return version(NAME)
+        if name == "__version__" and (told := _VERSION.search(Path(str(self.__file__)).read_text(encoding="utf-8"))):
+            return told[1]
         if name.startswith("__"):
             raise AttributeError(name)
         try:

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from qrmi_core.environment import GATEWAY_CONFIG, SITE_GATEWAY_CONFIG, gateway_file
@@ -71,7 +72,6 @@ _Endpoint = Annotated[str, _endpoint]
 _Seconds = Annotated[float, between(0, 3600)]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Listen(Strict):
     """Where the gateway listens; ``jobs`` and ``metrics`` are for what jobs reach and for the site's monitoring."""
 
@@ -81,7 +81,6 @@ class Listen(Strict):
     metrics: _Endpoint | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tls(Strict):
     """The files of the gateway's certificate and key, in PEM."""
 
@@ -89,7 +88,6 @@ class Tls(Strict):
     key: _File
 
 
-@dataclass(frozen=True, kw_only=True)
 class GatewaySettings(Strict):
     """The file, checked; times in seconds.
 
@@ -112,7 +110,7 @@ class GatewaySettings(Strict):
     ca: _File | None = None
     helper_socket: _File | None = None
     operators: tuple[Text, ...] = ()
-    node_addresses: dict[str, tuple[Annotated[str, _ipv4], ...]] = field(default_factory=dict)
+    node_addresses: Mapping[str, tuple[Annotated[str, _ipv4], ...]] = MappingProxyType({})
     grant_wait: _Seconds = 20.0
     kill_grace: _Seconds = 30.0
     hold_off: Annotated[float, between(1, 3600)] = 30.0

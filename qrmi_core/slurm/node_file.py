@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,6 @@ __all__ = ["SITE_NODE_FILE", "NodeFile", "load_node_file"]
 SITE_NODE_FILE = Path("/etc/qrmi/node.json")
 
 
-@dataclass(frozen=True, kw_only=True)
 class NodeFile(Strict):
     """The file; ``patience`` and ``holdoff`` are in seconds."""
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -11,12 +12,10 @@ import pytest
 from qrmi_core.strict_files import Expected, Mistake, Strict, Text, above, at_least, between, filled, place
 
 
-@dataclass(frozen=True)
 class Inner(Strict):
     path: Text
 
 
-@dataclass(frozen=True, kw_only=True)
 class Model(Strict):
     count: Annotated[int, at_least(1)] = 1
     share: Annotated[float, between(0, 1)] = 0.5
@@ -26,16 +25,16 @@ class Model(Strict):
     text: str | None = None
     inner: Inner | None = None
     names: Annotated[tuple[Text, ...], filled] = ("a",)
-    inners: list[Inner] = field(default_factory=list)
-    table: dict[str, Annotated[str | Inner, Expected("text or an object was expected")]] = field(default_factory=dict)
+    inners: tuple[Inner, ...] = ()
+    table: Mapping[str, Annotated[str | Inner, Expected("text or an object was expected")]] = MappingProxyType({})
 
 
 def test_values_are_as_the_model_says() -> None:
     table = {"k": {"path": "q"}}
     read = Model.checked({"count": 2, "share": 1, "names": ["b"], "inners": [{"path": "/p"}], "table": table})
-    assert (read.count, read.names, read.inners, read.table) == (2, ("b",), [Inner("/p")], {"k": Inner("q")})
+    assert (read.count, read.names, read.inners, read.table) == (2, ("b",), (Inner(path="/p"),), {"k": Inner(path="q")})
     assert type(read.share) is float
-    assert Model.checked({"inner": Inner("/i")}).inner == Inner("/i")
+    assert Model.checked({"inner": Inner(path="/i")}).inner == Inner(path="/i")
 
 
 @pytest.mark.parametrize(
@@ -69,3 +68,15 @@ def test_the_first_mistake_is_told_with_its_place(told: Any, where: str, text: s
     with pytest.raises(Mistake, match=f"^{text}") as found:
         Model.checked(told)
     assert place(found.value.location) == where
+
+
+def test_a_model_is_made_by_its_keys_and_stays_as_it_is() -> None:
+    made = Inner(path="/secret")
+    assert "secret" not in repr(made)
+    assert made != Inner(path="/other")
+    with pytest.raises(AttributeError, match="Inner cannot be changed"):
+        made.path = "/other"  # type: ignore[misc]
+    with pytest.raises(TypeError, match="Inner needs path"):
+        Inner()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="Inner has no paths"):
+        Inner(paths="/p")  # type: ignore[call-arg]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from qrmi_core.gateway.bodies.envelope import Envelope, Rebuilt, top_level
-from qrmi_core.gateway.bodies.spooled import Spool, Spooled
+from qrmi_core.gateway.bodies.envelope import SMALL, Envelope, Rebuilt, top_level
+from qrmi_core.gateway.bodies.spooled import IN_MEMORY, Spool, Spooled
 
-__all__ = ["Envelope", "Rebuilt", "Spool", "Spooled", "top_level"]
+__all__ = ["IN_MEMORY", "SMALL", "Envelope", "Rebuilt", "Spool", "Spooled", "top_level"]

@@ -22,20 +22,25 @@ SMALL: Final = 64 * 1024
 """How long a value may be that is handed out, in bytes."""
 
 
-async def top_level(body: Spooled) -> Envelope:
-    """Find the members of the JSON object that a body is; the event loop has its turn after each 64 kB.
+async def top_level(body: Spooled, span: tuple[int, int] | None = None) -> Envelope:
+    """Find the members of the JSON object that a body, or a span of it, is; the event loop has its turn in between.
 
     Raises:
         BadRequest: 400, it is none, or one of those that :class:`.Scanner` refuses.
     """
-    if body.size <= PIECE:
-        return Envelope(body, members_of(body.read(0, body.size)))
-    scanner = Scanner()
-    async for piece in body.pieces():
-        scanner.feed(piece)
-        await polling.pause_async(0)
-    scanner.end()
-    return Envelope(body, scanner.members)
+    start, end = span or (0, body.size)
+    if end - start <= PIECE:
+        members = members_of(body.read(start, end))
+    else:
+        scanner = Scanner()
+        async for piece in body.pieces(start, end):
+            scanner.feed(piece)
+            await polling.pause_async(0)
+        scanner.end()
+        members = scanner.members
+    if start:
+        members = [Member(each.name, start + each.key, start + each.start, start + each.end) for each in members]
+    return Envelope(body, members)
 
 
 class Envelope:

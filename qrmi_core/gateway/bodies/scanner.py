@@ -22,7 +22,6 @@ WINDOW_GROWTH: Final = 8
 
 _BLANK: Final = re.compile(rb"[ \t\n\r]*")
 _CONTROL: Final = re.compile(rb"[\x00-\x1f]")
-_STRING_REST: Final = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[-+.0-9A-Za-z]*")
 
 
@@ -207,15 +206,21 @@ class Scanner:
 
     def _string(self) -> bool:
         """What follows the first quote."""
-        ends = self._buffer.find(b'"', self._at) >= 0
-        if ends and (rest := _STRING_REST.match(self._buffer, self._at)):
-            check_syntax(b'"' + rest.group())
-            return self._value_ends(len(rest.group()))
+        end = self._buffer.find(b'"', self._at)
+        if end >= 0 and self._buffer.find(b"\\", self._at, end) < 0:
+            return self._string_ends(end)
         text = self._buffer[self._at :]
-        cut = cut_in_string(text, mask_of(text))
+        mask = mask_of(text)
+        if (end := mask.find(b'"')) >= 0:
+            return self._string_ends(self._at + end)
+        cut = cut_in_string(text, mask)
         check_syntax(b'"' + text[:cut] + b'"')
         self._at += cut
         return False
+
+    def _string_ends(self, quote: int) -> bool:
+        check_syntax(b'"' + self._buffer[self._at : quote + 1])
+        return self._value_ends(quote + 1 - self._at)
 
     def _value_ends(self, length: int) -> bool:
         self._at += length

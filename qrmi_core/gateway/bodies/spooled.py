@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self, TypeVar
@@ -80,6 +80,23 @@ class Spool:
                 waiting.reschedule(loop.time() + idle_seconds)
         if gunzip:
             gunzip.end()
+
+    async def keep(self, pieces: AsyncIterable[bytes]) -> Spooled:
+        """Bytes that come from elsewhere, for as long as somebody has them or until they are closed.
+
+        Raises:
+            BadRequest: 503, the budget is used up.
+            OSError: the disk is.
+        """
+        body = Spooled(self)
+        try:
+            async for piece in pieces:
+                await body.add(piece)
+            await body.complete()
+        except BaseException:
+            body.close()
+            raise
+        return body
 
     def reserve(self, count: int) -> None:
         """Note that so many bytes more are in use.
@@ -153,6 +170,10 @@ class Spooled:
                 continue
             for at in range(0, len(block), PIECE):
                 yield block[at : at + PIECE]
+
+    def __del__(self) -> None:
+        """An answer whose reader has gone is closed by nobody else."""
+        self.close()
 
     def close(self) -> None:
         """Give the room back; what a thread still reads or writes is let end first."""

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from qrmi_core.gateway.bodies import Rebuilt, Spooled
 from qrmi_core.gateway.doors.door import Refusal
+from qrmi_core.gateway.doors.long_answers import LongAnswer
 from qrmi_core.gateway.doors.pass_through import Answer
 
 __all__ = [
@@ -43,8 +44,9 @@ PAGE_FIELDS = frozenset({"offset", "limit", "project_id"})
 UNFINISHED = ("PENDING", "RUNNING")
 LONG = 256 * 1024
 
-_OURS = rb'"qrmi-[0-9a-f]{32}"'
-_TAG = re.compile(rb",\s*" + _OURS + rb"|" + _OURS + rb"\s*,\s*|" + _OURS)
+_BEGIN = b'"qrmi-'
+_OURS = re.compile(rb'"qrmi-[0-9a-f]{32}"(\s*,\s*)?')
+_LONGEST_BLANK = 64
 
 
 def new_tag() -> str:
@@ -53,12 +55,25 @@ def new_tag() -> str:
 
 
 def without_tags(body: bytes) -> bytes:
-    """An answer without our tags."""
-    return _TAG.sub(b"", body)
+    """An answer without our tags, and the commas that they leave."""
+    kept, at, found = bytearray(), 0, body.find(_BEGIN)
+    while found >= 0:  # bytes' own search: the answer may be long
+        after = found + 1
+        if (tag := _OURS.match(body, found)) is not None:
+            kept += body[at:found]
+            at = after = tag.end()
+            end = kept[-_LONGEST_BLANK:]
+            bare = end.rstrip()
+            if tag[1] is None and bare.endswith(b","):
+                del kept[len(kept) - len(end) + len(bare) - 1 :]
+        found = body.find(_BEGIN, after)
+    return bytes(kept) + body[at:] if at else body
 
 
 async def decoded(answer: Answer) -> dict[str, Any]:
-    """The object in an answer, empty where there is none; a long one, which holds a sequence, is read in a thread."""
+    """The object in an answer, empty where there is none; of one that repeats a long sequence the short values."""
+    if isinstance(answer, LongAnswer):
+        return answer.data
     document = answer.json() if len(answer.body) <= LONG else await asyncio.to_thread(answer.json)
     data = document.get("data") if isinstance(document, dict) else None
     return data if isinstance(data, dict) else {}

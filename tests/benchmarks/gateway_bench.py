@@ -51,10 +51,14 @@ async def serve_vendor(answer: Callable[[web.Request], Awaitable[web.StreamRespo
 
 @contextlib.contextmanager
 def serving(settings: Path, port: int) -> Iterator[tuple[int, float]]:
-    """A `qrmi gateway serve` with these settings: its process, and the seconds after which it listened at a port."""
+    """A `qrmi gateway serve` with these settings: its process, and the seconds after which it listened at a port.
+
+    It keeps its byte code, as whatever is installed has it.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begun = time.perf_counter()
     command = [Path(sys.executable).with_name("qrmi"), "gateway", "serve", "--config", settings]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as running:
         try:
             while not listens(port):
                 assert running.poll() is None, "the gateway has ended"

@@ -11,37 +11,31 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any, ClassVar, cast
-from urllib.parse import quote
 
 from qrmi_core import polling
 from qrmi_core.drivers.background import Background
 from qrmi_core.drivers.ended_tasks import EndedTasks
 from qrmi_core.drivers.iam import iam_token
-from qrmi_core.drivers.ibm_errors import ibm_told, text_of
+from qrmi_core.drivers.ibm_errors import ibm_told
 from qrmi_core.drivers.ibm_jobs import check_program
+from qrmi_core.drivers.ibm_machine import MachineDevice
+from qrmi_core.drivers.ibm_machine_jobs import JOB_WORDS, MachineJobs
 from qrmi_core.drivers.job_objects import LOGS, RESULTS, JobObjects
 from qrmi_core.drivers.s3 import S3_VARIABLES, Bucket, missing_s3_variables
 from qrmi_core.drivers.vendor import (
     VENDOR_VARIABLES,
     VendorResource,
-    about_task,
-    expect,
-    expect_object,
-    expect_objects,
     new_id,
-    seconds_since_epoch,
 )
 from qrmi_core.errors import (
     QRMIError,
     QRMIWarning,
-    ResourceNotFound,
     ResourceUnavailable,
     SubmissionUncertain,
     TaskNotFound,
@@ -50,7 +44,7 @@ from qrmi_core.errors import (
 from qrmi_core.http import HttpClient
 from qrmi_core.http_settings import number
 from qrmi_core.payloads import Payload, QiskitPrimitive
-from qrmi_core.resource import JobContext, ResourceCapacity, ResourceStatus, ResourceStatusCode, Target
+from qrmi_core.resource import JobContext, ResourceStatus, Target
 from qrmi_core.submission import Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
@@ -69,7 +63,6 @@ YES_OR_NO = {"": False, "no": False, "yes": True}
 PROGRAMS = ("sampler", "estimator")
 DEFAULT_TIMEOUT = 3600
 DEFAULT_BUSY_DEADLINE = 300.0
-TOO_LONG_CODE = "1305"
 BUSY_POLL = 0.1
 CANCELLING = 5.0
 AT_ONCE = 4
@@ -94,13 +87,7 @@ class IBMQuantumSystem(VendorResource):
         *VENDOR_VARIABLES,
     )
     takes = (QiskitPrimitive,)
-    words: ClassVar[Mapping[str, TaskStatus]] = {
-        "Queued": TaskStatus.QUEUED,
-        "Running": TaskStatus.RUNNING,
-        "Completed": TaskStatus.COMPLETED,
-        "Failed": TaskStatus.FAILED,
-        "Cancelled": TaskStatus.CANCELLED,
-    }
+    words = JOB_WORDS
     min_poll = 0.1
 
     def __init__(self, name: str, values: Mapping[str, str], context: JobContext) -> None:
@@ -125,6 +112,8 @@ class IBMQuantumSystem(VendorResource):
             told=ibm_told,
             also_retried=[423],
         )
+        self._device = MachineDevice(self._api, self.device, name)
+        self._jobs = MachineJobs(self._api, self.device, name)
 
     @cached_property
     def _objects(self) -> JobObjects:
@@ -136,71 +125,10 @@ class IBMQuantumSystem(VendorResource):
         Bucket(self.name, self.values, self.http).has("qrmi-check")
 
     def status(self) -> ResourceStatus:
-        document = self._about_device()
-        word = str(document.get("status"))
-        capacity = self._lanes()
-        locked = bool(document.get("locked"))
-        known = {code.value: code for code in ResourceStatusCode}
-        reason = document.get("message") or ("it is reserved" if locked else None)
-        return ResourceStatus(
-            known.get(word, ResourceStatusCode.OFFLINE),
-            status_reason=text_of(reason) or (None if word in known else f"its status is {word!r}"),
-            healthy=word == "online",
-            busy=locked or (capacity is not None and capacity.available_slots == 0),
-            capacity=capacity,
-        )
-
-    def _lanes(self) -> ResourceCapacity | None:
-        """The lanes for jobs of workload managers, where the server tells; those of own running jobs are taken."""
-        try:
-            document = self._of_device("/lanes")
-        except ResourceNotFound:
-            return None
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            most = int(document["hpc_workload_manager"]["lanes"])
-            running = sum(self._info(job).status is TaskStatus.RUNNING for job in self._jobs())
-            return ResourceCapacity(most, max(0, most - running))
-        return None
+        return self._device.status(self._jobs.running)
 
     def target(self) -> Target:
-        with ThreadPoolExecutor(1) as other:
-            properties = other.submit(self._properties)
-            configuration = self._document("/configuration")
-            return Target(b'{"configuration":%b,"properties":%b}' % (configuration, properties.result()))
-
-    def _properties(self) -> bytes:
-        """What was measured of the device; a simulator has none."""
-        try:
-            return self._document("/properties")
-        except ResourceNotFound:
-            return b"null"
-
-    def _about_device(self) -> dict[str, Any]:
-        return expect_object(self._of_device(), resource=self.name, what="the description of the device")
-
-    def _of_device(self, part: str = "") -> Any:
-        return json.loads(self._document(part))
-
-    def _document(self, part: str) -> bytes:
-        """A document about the device, as it came.
-
-        Raises:
-            ResourceNotFound: the server has no such device, or no such document of it.
-        """
-        try:
-            return self._api.get_document(f"/v1/backends/{quote(self.device, safe='')}{part}")
-        except VendorError as error:
-            if error.http_status != 404:
-                raise
-            hint = "" if part else f". Check QRMI_DEVICE of {self.name}; there are: {self._device_names()}"
-            raise ResourceNotFound(
-                f"{error}{hint}", resource=self.name, http_status=404, code=error.code, reason=error.reason
-            ) from error
-
-    def _device_names(self) -> str:
-        listed = expect(self._api.get_json("/v1/backends"), "backends", resource=self.name, what="the list of devices")
-        devices = expect_objects(listed, resource=self.name, what="the list of devices")
-        return ", ".join(str(each.get("name")) for each in devices) or "none"
+        return self._device.target()
 
     def acquire(self) -> str:
         """Only a token of our own, which marks the tasks of this acquisition: the device knows no sessions.
@@ -208,12 +136,7 @@ class IBMQuantumSystem(VendorResource):
         Raises:
             ResourceUnavailable: the device takes no tasks now.
         """
-        document = self._about_device()
-        if document.get("status") != "online":
-            reason = f": {document['message']}" if document.get("message") else ""
-            raise ResourceUnavailable(
-                f"{self.name} is {document.get('status')}{reason}: try again later", transient=True, resource=self.name
-            )
+        self._device.must_be_online()
         token = new_id()
         if self.context.acquisition_token is None:
             self._acquisition = token
@@ -228,8 +151,7 @@ class IBMQuantumSystem(VendorResource):
         mark = _mark(acquisition_token)
         if self._acquisition == acquisition_token:
             self._acquisition = self.context.acquisition_token
-        tasks = {str(document.get("id")): self.status_of(str(document.get("status"))) for document in self._jobs()}
-        left = {task: status for task, status in tasks.items() if task.startswith(mark)}
+        left = {task: info.status for task, info in self.task_infos().items() if task.startswith(mark)}
         problems: dict[str, QRMIError] = {}
         _of_each(self._cancel, [task for task, status in left.items() if not status.is_final], problems)
         if not self.keep:
@@ -344,13 +266,7 @@ class IBMQuantumSystem(VendorResource):
 
     def _look_up(self, task_id: str) -> str | None:
         """The id, if the vendor has that job: ids are ours, so nothing else can be meant."""
-        try:
-            expect(self._api.get_json(_path(task_id)), "id", resource=self.name, what="a job")
-        except VendorError as error:
-            if error.http_status == 404:
-                return None
-            raise
-        return task_id
+        return task_id if self._jobs.has(task_id) else None
 
     def _has_arrived(self, task_id: str) -> bool:
         """Whether a duplicate is one because the job was taken before.
@@ -383,24 +299,14 @@ class IBMQuantumSystem(VendorResource):
             self.task_info(task_id)
 
     def _cancel(self, task_id: str) -> bool:
-        """Cancel a job; one that has ended stays as it is, and one that is not there is False."""
-        try:
-            with about_task(self.name, task_id):
-                self._api.change("POST", _path(task_id, "/cancel"))
-        except TaskNotFound:
-            return False
-        except VendorError as error:
-            if error.http_status != 409:
-                raise
-        return True
+        return self._jobs.cancel(task_id)
 
     def task_info(self, task_id: str) -> TaskInfo:
         """What is known of a task; of one whose traces are removed, what this process remembers."""
         if known := self._ended.info(task_id):
             return known
         try:
-            with about_task(self.name, task_id):
-                info = self._info(self._api.get_json(_path(task_id)))
+            info = self._jobs.info(task_id)
         except TaskNotFound as error:
             if known := self._ended.info(task_id):
                 return known
@@ -442,7 +348,7 @@ class IBMQuantumSystem(VendorResource):
 
     def task_infos(self) -> dict[str, TaskInfo]:
         """What the device tells of each task of this account that still has a record, in one request."""
-        return {info.id: info for info in (self._info(document) for document in self._jobs())}
+        return self._jobs.infos()
 
     def task_input(self, task_id: str) -> bytes | None:
         """The input of a task, None where it was removed."""
@@ -452,31 +358,6 @@ class IBMQuantumSystem(VendorResource):
         """Remove the record and the objects of a task that has ended."""
         self.free_lane(task_id)
         self._remove_objects(task_id)
-
-    def _jobs(self) -> list[Any]:
-        """The documents of this account's jobs on this device, the oldest first."""
-        listed = expect(self._api.get_json("/v1/jobs"), "jobs", resource=self.name, what="the list of jobs")
-        jobs = expect_objects(listed, resource=self.name, what="the list of jobs")
-        return [document for document in jobs if document.get("backend") == self.device]
-
-    def _info(self, document: Any) -> TaskInfo:
-        word = str(expect(document, "status", resource=self.name, what="a job"))
-        usage = document.get("usage")
-        nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
-        code = text_of(document.get("reason_code"))
-        ran_too_long = word == "Cancelled" and code == TOO_LONG_CODE
-        return TaskInfo(
-            id=str(expect(document, "id", resource=self.name, what="a job")),
-            status=TaskStatus.FAILED if ran_too_long else self.status_of(word),
-            vendor_status=word,
-            reason=text_of(document.get("reason_message")),
-            code=code,
-            solution=text_of(document.get("reason_solution")),
-            program=text_of(document.get("program_id")),
-            created=seconds_since_epoch(document.get("created_time")),
-            ended=seconds_since_epoch(document.get("end_time")),
-            qpu_seconds=nanoseconds / 1e9 if isinstance(nanoseconds, int | float) else None,
-        )
 
     def _clean_up(self, task_id: str) -> None:
         """Remove what is left of a task whose result was read; how it ended and its log are remembered first."""
@@ -490,13 +371,7 @@ class IBMQuantumSystem(VendorResource):
 
     def free_lane(self, task_id: str) -> bool:
         """Remove the record of a task that has ended, for it may occupy a lane; False while the task still runs."""
-        try:
-            self._api.change("DELETE", _path(task_id))
-        except VendorError as error:
-            if error.http_status not in {404, 409}:
-                raise
-            return error.http_status == 404
-        return True
+        return self._jobs.remove(task_id)
 
 
 def _of_each(work: Callable[[str], bool], task_ids: list[str], problems: dict[str, QRMIError]) -> set[str]:
@@ -511,10 +386,6 @@ def _of_each(work: Callable[[str], bool], task_ids: list[str], problems: dict[st
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return {task_id for task_id, done in zip(task_ids, pool.map(attempt, task_ids), strict=True) if done}
-
-
-def _path(task_id: str, part: str = "") -> str:
-    return f"/v1/jobs/{quote(task_id, safe='')}{part}"
 
 
 def new_task_id(acquisition_token: str | None) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from qrmi_core import polling
 from qrmi_core.converters import converter
-from qrmi_core.drivers.pasqal_auth import REGIONS, Login
+from qrmi_core.drivers.pasqal_auth import REGIONS
 from qrmi_core.drivers.pasqal_batches import (
     ENDS,
     WORDS,
@@ -25,7 +25,8 @@ from qrmi_core.drivers.pasqal_batches import (
     matching,
     packed,
 )
-from qrmi_core.drivers.pasqal_config import ACCOUNT_VARIABLES, PROJECT, Account, account
+from qrmi_core.drivers.pasqal_cloud_api import BASE_URL, REFUSALS, REGION, PasqalCloudAPI
+from qrmi_core.drivers.pasqal_config import ACCOUNT_VARIABLES
 from qrmi_core.drivers.pasqal_known import KnownBatches
 from qrmi_core.drivers.vendor import (
     VENDOR_VARIABLES,
@@ -33,36 +34,27 @@ from qrmi_core.drivers.vendor import (
     about_task,
     expect,
     expect_object,
-    expect_objects,
     lease_tag,
     new_id,
 )
 from qrmi_core.errors import (
     InputError,
-    QRMIError,
-    ResourceUnavailable,
     ResultError,
     SubmissionUncertain,
     TaskNotFound,
-    UnsupportedPayload,
     VendorError,
 )
-from qrmi_core.http import HttpClient, Response, Told
-from qrmi_core.locks import ForkSafeLock
+from qrmi_core.http import Response
 from qrmi_core.payloads import Payload, PulserBatch, PulserJob
 from qrmi_core.resource import BatchResource, JobContext, ResourceStatus, ResourceStatusCode, Target
 from qrmi_core.submission import LIST_LAG, Undecided, submit_once
 from qrmi_core.tasks import TaskInfo, TaskStatus
 from qrmi_core.variables import Variable
 
-__all__ = ["PasqalCloud"]
+__all__ = ["BASE_URL", "PasqalCloud"]
 
-BASE_URL = "QRMI_PASQAL_CLOUD_BASE_URL"
 EMULATORS = "QRMI_PASQAL_CLOUD_EMULATORS"
-REGION = "QRMI_PASQAL_CLOUD_REGION"
-CORE = "/core-fast/api"
 PAGE = 100
-REFUSALS = frozenset({400, 403, 404, 409, 422})
 
 
 class PasqalCloud(VendorResource, BatchResource):
@@ -84,16 +76,7 @@ class PasqalCloud(VendorResource, BatchResource):
         super().__init__(name, values, context)
         if self.device == name:
             self.device = name.upper()
-        region = values.get(REGION) or "fr"
-        if region not in REGIONS:
-            raise ResourceUnavailable(
-                f"{REGION} of {name} is {region!r}: {' or '.join(REGIONS)} was expected", resource=name
-            )
-        self._region = REGIONS[region]
-        self._base = (values.get(BASE_URL) or self._region.base).rstrip("/") + CORE
-        self._public = HttpClient(self._base, self.http, resource=name, address=f"{BASE_URL} of {name}", told=_told)
-        self._lock = ForkSafeLock()
-        self._account_of: tuple[Account, HttpClient] | None = None
+        self._cloud = PasqalCloudAPI(name, values, self.http)
         self._known = KnownBatches()
 
     def acquire(self) -> str:
@@ -105,7 +88,7 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def status(self) -> ResourceStatus:
         """Online while the vendor calls the device active; one that is down for a while still queues batches."""
-        device = self._device()
+        device = self._cloud.device(self.device)
         availability, state = device.get("availability"), device.get("status")
         online = availability == "ACTIVE"
         told = ", ".join(str(word) for word in (availability, state) if word)
@@ -118,10 +101,12 @@ class PasqalCloud(VendorResource, BatchResource):
     def target(self) -> Target:
         """The list ``[{"device_type", "specs"}]``: this device, or for an emulator all the devices it can stand for."""
         if is_emulator(self.device):
-            specs = self._data(self._public.get_json("/v1/devices/public-specs"))
+            specs = self._cloud.data(self._cloud.public.get_json("/v1/devices/public-specs"))
         else:
-            found = self._about_device(lambda: self._api.get_json(f"/v1/devices/specs/{self.device}"), self.device)
-            specs = [self._data(found)]
+            found = self._cloud.about_device(
+                lambda: self._cloud.client.get_json(f"/v1/devices/specs/{self.device}"), self.device
+            )
+            specs = [self._cloud.data(found)]
         return Target(json.dumps(specs).encode())
 
     def task_start(self, payload: Payload) -> str:
@@ -129,8 +114,8 @@ class PasqalCloud(VendorResource, BatchResource):
         batch = cast("PulserBatch", payload)
         device_type, tag = batch.device_type or self.device, new_id()
         tags = [tag, *([lease_tag(self.context.lease)] if self.context.lease is not None else [])]
-        body = batch_body(batch, device_type, self._project, tags, self.name)
-        batch_id: str = self._about_device(
+        body = batch_body(batch, device_type, self._cloud.project, tags, self.name)
+        batch_id: str = self._cloud.about_device(
             lambda: submit_once(
                 lambda: self._created(body),
                 lambda: self._look_up(tag),
@@ -150,7 +135,7 @@ class PasqalCloud(VendorResource, BatchResource):
         batches: list[dict[str, Any]] = []
         while True:
             query = {"tag": lease_tag(lease), "offset": len(batches), "limit": PAGE}
-            page = self._objects(self._api.get_json("/v1/batches", query=query), "the list of batches")
+            page = self._cloud.objects(self._cloud.client.get_json("/v1/batches", query=query), "the list of batches")
             batches += page
             if len(page) < PAGE:
                 break
@@ -160,7 +145,7 @@ class PasqalCloud(VendorResource, BatchResource):
     def task_stop(self, task_id: str) -> None:
         with about_task(self.name, task_id):
             try:
-                self._api.change("PATCH", f"/v2/batches/{_segment(task_id)}/cancel")
+                self._cloud.client.change("PATCH", f"/v2/batches/{_segment(task_id)}/cancel")
             except VendorError as error:
                 if error.http_status not in REFUSALS or not self.task_info(task_id).status.is_final:
                     raise
@@ -229,7 +214,7 @@ class PasqalCloud(VendorResource, BatchResource):
         known = self._known.of(batch_id)
         if not known.closed:
             with about_task(self.name, batch_id):
-                batch = self._object(self._api.get_json(f"/v2/batches/{_segment(batch_id)}"), "a batch")
+                batch = self._cloud.object(self._cloud.client.get_json(f"/v2/batches/{_segment(batch_id)}"), "a batch")
             known.learn(batch.get("jobs_count"))
             known.closed = not expect(batch, "open", resource=self.name, what="a batch")
         return not known.closed
@@ -270,8 +255,10 @@ class PasqalCloud(VendorResource, BatchResource):
         known = self._known.of(batch_id)
         with about_task(self.name, batch_id):
             try:
-                answer = self._api.change("PATCH", f"/v2/batches/{_segment(batch_id)}/complete", json_only=True)
-                known.learn(self._object(answer.json(), "a batch").get("jobs_count"))
+                answer = self._cloud.client.change(
+                    "PATCH", f"/v2/batches/{_segment(batch_id)}/complete", json_only=True
+                )
+                known.learn(self._cloud.object(answer.json(), "a batch").get("jobs_count"))
             except VendorError as error:
                 if error.http_status not in REFUSALS or self.batch_is_open(batch_id):
                     raise
@@ -282,7 +269,9 @@ class PasqalCloud(VendorResource, BatchResource):
             return
         with about_task(self.name, batch_id):
             try:
-                self._api.change("PATCH", f"/v2/batches/{_segment(batch_id)}/cancel/jobs", query={"id": list(job_ids)})
+                self._cloud.client.change(
+                    "PATCH", f"/v2/batches/{_segment(batch_id)}/cancel/jobs", query={"id": list(job_ids)}
+                )
             except VendorError as error:
                 states = {info.id: info.status for info in self.batch_jobs(batch_id)}
                 if error.http_status not in REFUSALS or not all(
@@ -303,8 +292,8 @@ class PasqalCloud(VendorResource, BatchResource):
         with known.fetching:
             if job_id not in known.results:
                 with about_task(self.name, batch_id):
-                    answer = self._api.get_json(f"/v1/batches/{_segment(batch_id)}/full_results")
-                found = self._object(answer, "the map of a batch's results")
+                    answer = self._cloud.client.get_json(f"/v1/batches/{_segment(batch_id)}/full_results")
+                found = self._cloud.object(answer, "the map of a batch's results")
                 known.results = {job: found[job] for job in found if job not in known.handed_out or job == job_id}
             result = known.results.pop(job_id, None)
             known.handed_out.add(job_id)
@@ -322,7 +311,7 @@ class PasqalCloud(VendorResource, BatchResource):
         known = self._known.of(batch_id)
         with about_task(self.name, batch_id):
             if known.sequence is None:
-                batch = self._data(self._api.get_json(f"/v2/batches/{_segment(batch_id)}"))
+                batch = self._cloud.data(self._cloud.client.get_json(f"/v2/batches/{_segment(batch_id)}"))
                 known.sequence = str(expect(batch, "sequence_builder", resource=self.name, what="a batch")).encode()
             if job_id not in known.variables:
                 self.batch_jobs(batch_id)
@@ -351,8 +340,8 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def _look_up(self, tag: str) -> str | None:
         """The batch that was made with this tag."""
-        answer = self._api.get_json("/v1/batches", query={"tag": tag, "offset": 0, "limit": PAGE})
-        found = self._objects(answer, "the list of batches")
+        answer = self._cloud.client.get_json("/v1/batches", query={"tag": tag, "offset": 0, "limit": PAGE})
+        found = self._cloud.objects(answer, "the list of batches")
         return str(expect(found[0], "id", resource=self.name, what="a batch")) if found else None
 
     def _look_up_jobs(
@@ -403,12 +392,12 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def _submitted(self, path: str, body: Any) -> Response:
         data, headers = packed(body)
-        return self._api.submit(path, data=data, headers=headers)
+        return self._cloud.client.submit(path, data=data, headers=headers)
 
     def _id_in(self, answer: Response) -> str:
         """The id of what was made; an answer without one leaves open whether it was."""
         try:
-            return str(expect(self._data(answer.json()), "id", resource=self.name, what="the answer to a batch"))
+            return str(expect(self._cloud.data(answer.json()), "id", resource=self.name, what="the answer to a batch"))
         except ResultError as error:
             raise Undecided(error) from error
 
@@ -418,8 +407,8 @@ class PasqalCloud(VendorResource, BatchResource):
         jobs: list[dict[str, Any]] = []
         with about_task(self.name, batch_id):
             while True:
-                page = self._api.get_json("/v2/jobs", query={**query, "offset": len(jobs)})
-                found = self._objects(page, "the list of jobs")
+                page = self._cloud.client.get_json("/v2/jobs", query={**query, "offset": len(jobs)})
+                found = self._cloud.objects(page, "the list of jobs")
                 jobs += found
                 pagination = expect_object(page.get("pagination") or {}, resource=self.name, what="a pagination")
                 if not found or len(jobs) >= pagination.get("total", 0):
@@ -431,95 +420,13 @@ class PasqalCloud(VendorResource, BatchResource):
 
     def _status_word(self, batch_id: str) -> str:
         with about_task(self.name, batch_id):
-            told = self._object(self._api.get_json(f"/v1/batches/{_segment(batch_id)}/status"), "the status of a batch")
+            told = self._cloud.object(
+                self._cloud.client.get_json(f"/v1/batches/{_segment(batch_id)}/status"), "the status of a batch"
+            )
         if counts := told.get("jobs_count_per_status"):
             numbers = expect_object(counts, resource=self.name, what="the counts of a batch's jobs").values()
             self._known.of(batch_id).learn(sum(number for number in numbers if isinstance(number, int)))
         return str(expect(told, "status", resource=self.name, what="the status of a batch"))
-
-    def _about_device(self, call: Any, device_type: str) -> Any:
-        """Where a request is refused because there is no such device type, say which there are."""
-        try:
-            return call()
-        except VendorError as error:
-            if error.http_status not in REFUSALS:
-                raise
-            try:
-                known = [str(device["device_type"]) for device in self._data(self._public.get_json("/v1/devices"))]
-            except (QRMIError, KeyError, TypeError):
-                raise error from None
-            if not known or device_type in known:
-                raise
-            raise self._no_such_device(device_type, known) from error
-
-    def _device(self) -> dict[str, Any]:
-        """What the vendor says of this device."""
-        found = self._about_device(
-            lambda: self._public.get_json("/v1/devices", query={"device_type": self.device}), self.device
-        )
-        devices = self._objects(found, "the list of devices")
-        if not devices:
-            others = self._objects(self._public.get_json("/v1/devices"), "the list of devices")
-            raise self._no_such_device(self.device, [str(device.get("device_type")) for device in others])
-        return devices[0]
-
-    def _no_such_device(self, device_type: str, known: Sequence[str]) -> UnsupportedPayload:
-        return UnsupportedPayload(
-            f"{self.name}: Pasqal's cloud has no device type {device_type}; it has {', '.join(known) or 'none'}. Where "
-            f"the resource has another name than its device, name the device in QRMI_DEVICE of {self.name}",
-            resource=self.name,
-        )
-
-    def _data(self, envelope: Any) -> Any:
-        return expect(envelope, "data", resource=self.name, what="the answer")
-
-    def _object(self, envelope: Any, what: str) -> dict[str, Any]:
-        return expect_object(self._data(envelope), resource=self.name, what=what)
-
-    def _objects(self, envelope: Any, what: str) -> list[dict[str, Any]]:
-        return expect_objects(self._data(envelope), resource=self.name, what=what)
-
-    @property
-    def _project(self) -> str:
-        self._api  # noqa: B018  reads the account
-        known = cast("tuple[Account, HttpClient]", self._account_of)[0]
-        if not known.project_id:
-            raise ResourceUnavailable(
-                f"{self.name}: no project is known that pays for the batch: set {PROJECT} of {self.name}, or write "
-                f"project_id into ~/.pasqal/config",
-                resource=self.name,
-            )
-        return known.project_id
-
-    @property
-    def _api(self) -> HttpClient:
-        """The client for requests that need an account; its file is read when it is first needed."""
-        from qrmi_core.tokens import BearerToken
-
-        with self._lock:
-            if self._account_of is None:
-                known = account(self.name, self.values)
-                login = Login(self.name, known, self._region, self.http)
-                client = HttpClient(
-                    self._base,
-                    self.http,
-                    resource=self.name,
-                    token=BearerToken(login.token),
-                    secrets=known.secrets,
-                    credentials=f"{login.credentials}, and {PROJECT}",
-                    address=f"{BASE_URL} of {self.name}",
-                    told=_told,
-                )
-                self._account_of = known, client
-            return self._account_of[1]
-
-
-def _told(response: Response) -> Told:
-    body = response.json()
-    data = body.get("data")
-    described = data.get("description") if isinstance(data, dict) else None
-    code = body.get("code")
-    return Told(described or body.get("message"), None if code is None else str(code))
 
 
 def _segment(text: str) -> str:

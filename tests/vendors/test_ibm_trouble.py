@@ -33,6 +33,7 @@ from qrmi_core.drivers.background import Background
 from qrmi_core.drivers.ibm_compute import IBMQuantumComputeService
 from qrmi_core.drivers.ibm_errors import ibm_told
 from qrmi_core.drivers.ibm_jobs import job_info
+from qrmi_core.drivers.ibm_machine_jobs import machine_job_info
 from qrmi_core.drivers.ibm_system import IBMQuantumSystem
 from qrmi_core.http import Response
 from qrmi_core.polling import pause, wait_until
@@ -246,13 +247,11 @@ def test_an_echo_of_the_input_is_not_told() -> None:
     assert told_by({"detail": {"msg": "no", "input": SIGNED}}) == "no"
 
 
-def test_reasons_hold_no_signatures(slow: SystemSite) -> None:
-    machine = slow.resource()
-    assert isinstance(machine, IBMQuantumSystem)
+def test_reasons_hold_no_signatures() -> None:
     reason = f"PUT {SIGNED}: 403"
     document = {"id": "d1", "status": "Failed", "reason_message": reason, "reason_solution": reason}
     state = {"status": "Failed", "reason": reason, "reason_solution": reason}
-    for info in (machine._info(document), job_info({"state": state}, "d1", lambda _: TaskStatus.FAILED)):
+    for info in (machine_job_info(document, "machine"), job_info({"state": state}, "d1", lambda _: TaskStatus.FAILED)):
         for text in (info.reason, info.solution):
             assert text is not None
             assert "5ec7e7" not in text

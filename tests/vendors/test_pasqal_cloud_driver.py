@@ -724,7 +724,7 @@ class TestDevice:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         resource = pasqal(server)
-        monkeypatch.setattr(resource, "_device", lambda: device_is)
+        monkeypatch.setattr(resource._cloud, "device", lambda _: device_is)
         assert (resource.status().status, resource.status().status_reason) == (status, reason)
 
     def test_target(self, server: Site) -> None:

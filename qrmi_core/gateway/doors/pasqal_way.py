@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from qrmi_core.config import ConfiguredResource
 from qrmi_core.drivers.pasqal_auth import REGIONS, Login
 from qrmi_core.drivers.pasqal_batches import is_emulator
-from qrmi_core.drivers.pasqal_cloud import BASE_URL, CORE, EMULATORS, REGION, PasqalCloud
+from qrmi_core.drivers.pasqal_cloud import EMULATORS, PasqalCloud
+from qrmi_core.drivers.pasqal_cloud_api import BASE_URL, CORE, REGION
 from qrmi_core.drivers.pasqal_config import account
 from qrmi_core.gateway.doors.upstream import Authorization, Bearer, Upstream
 from qrmi_core.resource import JobContext

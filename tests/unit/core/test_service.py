@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ POINTS = [
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Exactly these plug-ins, loaded as real entry points are."""
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda: EntryPoints(POINTS))
+    monkeypatch.setattr(discovery, "_points", lambda: tuple(POINTS))
     discovery._found.cache_clear()
     discovery._loaded.cache_clear()
     yield

@@ -6,9 +6,13 @@ Apart from :mod:`qrmi_core.transport`, whose imports take longer than those of a
 
 from __future__ import annotations
 
+import io
 from urllib.parse import urlsplit
 
-__all__ = ["ExchangeFailed", "without_query"]
+__all__ = ["Body", "ExchangeFailed", "without_query"]
+
+Body = bytes | io.RawIOBase
+"""What is sent: bytes, or a file, which is read from its beginning whenever it is sent."""
 
 
 class ExchangeFailed(Exception):

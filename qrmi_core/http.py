@@ -25,7 +25,7 @@ from urllib.parse import quote, quote_plus, urlencode
 
 from qrmi_core import polling
 from qrmi_core.errors import AuthenticationFailed, ResultError, VendorError, VendorUnreachable
-from qrmi_core.exchanges import ExchangeFailed, without_query
+from qrmi_core.exchanges import Body, ExchangeFailed, without_query
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.submission import Undecided
 from qrmi_core.tokens import BearerToken
@@ -89,7 +89,7 @@ class _Request:
     method: str
     url: str
     headers: dict[str, str] = field(repr=False)
-    data: bytes | None = field(repr=False)
+    data: Body | None = field(repr=False)
 
 
 class HttpClient:
@@ -175,7 +175,7 @@ class HttpClient:
         path: str,
         *,
         body: Any = None,
-        data: bytes | None = None,
+        data: Body | None = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         json_only: bool = False,
@@ -239,7 +239,7 @@ class HttpClient:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         body: Any = None,
-        data: bytes | None = None,
+        data: Body | None = None,
         json_only: bool = False,
     ) -> Response:
         request = self._request(method, path, body=body, data=data, query=query, headers=headers)
@@ -289,7 +289,7 @@ class HttpClient:
         path: str,
         *,
         body: Any,
-        data: bytes | None,
+        data: Body | None,
         query: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
     ) -> _Request:

@@ -7,6 +7,7 @@ know to retry reads and to submit once.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,7 @@ from urllib3.exceptions import (
 )
 
 from qrmi_core.connections import HANDSHAKE, Connections
-from qrmi_core.exchanges import ExchangeFailed, without_query
+from qrmi_core.exchanges import Body, ExchangeFailed, without_query
 from qrmi_core.http_settings import CA, CONNECT_TIMEOUT, DEADLINE, PROXY, READ_TIMEOUT, HttpSettings
 from qrmi_core.sharing import shared
 
@@ -44,7 +45,7 @@ class Transport:
         self._kept = shared(("connections", resource, *alike), lambda: Connections(settings))
 
     def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, *, patience: float | None = None
+        self, method: str, url: str, headers: Mapping[str, str], data: Body | None, *, patience: float | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Send one request and read its whole answer: status, headers and body.
 
@@ -54,6 +55,9 @@ class Transport:
             ExchangeFailed: no whole answer came.
         """
         settings = self._settings
+        if data is not None and not isinstance(data, bytes):
+            headers = {**headers, "Content-Length": str(data.seek(0, io.SEEK_END))}
+            data.seek(0)  # it may be sent for the second time
         silence = settings.read_timeout if patience is None else min(settings.read_timeout, patience)
         parts = self._address_of(url)
         limit = time.monotonic() + max(settings.deadline, settings.read_timeout)

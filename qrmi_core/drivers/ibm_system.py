@@ -41,6 +41,7 @@ from qrmi_core.errors import (
     TaskNotFound,
     VendorError,
 )
+from qrmi_core.exchanges import Body
 from qrmi_core.http import HttpClient
 from qrmi_core.http_settings import number
 from qrmi_core.payloads import Payload, QiskitPrimitive
@@ -197,7 +198,7 @@ class IBMQuantumSystem(VendorResource):
         self._unread[task_id] = None
         return task_id
 
-    def store_input(self, task_id: str, parameters: bytes) -> None:
+    def store_input(self, task_id: str, parameters: Body) -> None:
         """Store a task's input, before it is submitted."""
         self._objects.put_input(task_id, parameters)
 

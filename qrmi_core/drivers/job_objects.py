@@ -9,6 +9,7 @@ from collections.abc import Callable
 from qrmi_core import polling
 from qrmi_core.drivers.s3 import WEEK, Bucket
 from qrmi_core.errors import ResultError
+from qrmi_core.exchanges import Body
 
 __all__ = ["INPUT", "LOGS", "RESULTS", "JobObjects"]
 
@@ -28,7 +29,7 @@ class JobObjects:
         self._resource = resource
         self._bucket = bucket
 
-    def put_input(self, task_id: str, data: bytes) -> None:
+    def put_input(self, task_id: str, data: Body) -> None:
         """Store the input before the job is sent."""
         self._bucket.put(_key(INPUT, task_id), data)
 

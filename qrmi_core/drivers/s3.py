@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from qrmi_core.errors import AuthenticationFailed, QRMIError, ResourceUnavailable, VendorError, VendorUnreachable
+from qrmi_core.exchanges import Body
 from qrmi_core.http import HttpClient, Response, Told
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.variables import Variable
@@ -78,8 +79,8 @@ class Bucket:
             told=_told,
         )
 
-    def put(self, key: str, data: bytes) -> None:
-        """Store an object, in place of one of that key.
+    def put(self, key: str, data: Body) -> None:
+        """Store an object, in place of one of that key; one that is in a file is never in memory as a whole.
 
         Raises:
             AuthenticationFailed: a key is wrong, or does not allow it.
@@ -120,7 +121,7 @@ class Bucket:
     def _path(self, key: str) -> str:
         return f"/{quote(self._values[BUCKET], safe='')}/{quote(key, safe='')}"
 
-    def _signed(self, method: str, key: str, data: bytes = b"") -> dict[str, str]:
+    def _signed(self, method: str, key: str, data: Body = b"") -> dict[str, str]:
         """The headers of a request of our own."""
         headers = {"Accept": "*/*", "Content-Type": "application/octet-stream"} if data else {"Accept": "*/*"}
         request = self._signing.request(method, f"{self._http.base}{self._path(key)}", data=data, headers=headers)

@@ -11,6 +11,7 @@ import msgspec
 
 from qrmi_core import polling
 from qrmi_core.gateway.bodies.nested import check_syntax
+from qrmi_core.gateway.bodies.reading import Reading
 from qrmi_core.gateway.bodies.scanner import Member, Scanner
 from qrmi_core.gateway.bodies.small import members_of
 from qrmi_core.gateway.bodies.spooled import PIECE, Spooled
@@ -81,10 +82,9 @@ class Envelope:
         span = self.span(name)
         return span is not None and self._body.read(span[0], span[0] + 1) == b"{"
 
-    async def whole(self, name: str) -> bytes:
-        """The value of a key as it was written, however long it is; empty where there is no such key."""
-        span = self.span(name)
-        return b"" if span is None else b"".join([piece async for piece in self._body.pieces(*span)])
+    def reading(self, name: str) -> Reading:
+        """The value of a key as it was written, however long it is, as a file; empty where there is no such key."""
+        return Reading(self._body, *(self.span(name) or (0, 0)))
 
     def value(self, name: str) -> Any:
         """The decoded value of a key; None where there is no such key.

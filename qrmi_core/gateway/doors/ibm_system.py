@@ -50,8 +50,8 @@ __all__ = ["IBMSystemDoor"]
 
 REFUSED = "refused"
 LARGEST_INPUT = 64 * 2**20
-STORED_AT_ONCE = 4
-"""How many inputs are in memory, on their way from the spool to the storage."""
+STORED_AT_ONCE = 16
+"""How many inputs are on their way from the spool to the storage; others need the threads too."""
 
 
 class IBMSystemDoor(IBMShaped):
@@ -221,7 +221,7 @@ class IBMSystemDoor(IBMShaped):
         try:
             await self.doors.books.add(visit.lease, task)
             async with self._storing:
-                await machine.store(task.task_id, await envelope.whole("params"))
+                await machine.store(task.task_id, envelope.reading("params"))
             await machine.send(visit.lease, task.task_id, payload)
         except SubmissionUncertain as error:
             text = f"{error}. Look at service.jobs() before sending it again"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from qrmi_core import polling
 from qrmi_core.drivers.ibm_system import BUSY_POLL, IBMQuantumSystem
 from qrmi_core.errors import QRMIError, TaskNotFound, VendorError
+from qrmi_core.exchanges import Body
 from qrmi_core.gateway.doors.door import Refusal
 from qrmi_core.gateway.doors.ibm_documents import Kept, noted
 from qrmi_core.gateway.doors.ibm_system_documents import job_document, was_sent
@@ -77,7 +78,7 @@ class Machine:
             self._target = now, await self.do(lambda: self.driver.target().json())
         return self._target[1]
 
-    async def store(self, task_id: str, parameters: bytes) -> None:
+    async def store(self, task_id: str, parameters: Body) -> None:
         """Store a task's input.
 
         Raises:

@@ -479,3 +479,26 @@ def test_a_body_of_20_mb_takes_5_mb_of_memory(tmp_path: Path) -> None:
     assert min(size for _, size in told[:2]) > 19_000_000
     assert used == 0
     assert grown <= 5
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_value_is_read_as_a_file_and_never_as_a_whole(tmp_path: Path, size: int) -> None:
+    value = json.dumps({"x": "y" * size}).encode()
+
+    async def run() -> None:
+        spool = Spool(tmp_path, budget=BUDGET)
+        async with await spooled(spool, b'{"first": 1, "params": %b, "last": []}' % value) as body:
+            envelope = await top_level(body)
+            file = envelope.reading("params")
+            assert (file.read(3), file.tell(), file.read()) == (value[:3], 3, value[3:])
+            assert file.read(1) == b""
+            assert (file.seek(0, io.SEEK_END), file.seek(-2, io.SEEK_CUR), file.read()) == (
+                len(value), len(value) - 2, value[-2:],
+            )  # fmt: skip
+            assert file.seek(0) == 0
+            assert b"".join(iter(lambda: file.read(1000), b"")) == value
+            assert envelope.reading("absent").read() == b""
+        with pytest.raises(ValueError, match="this body was closed"):
+            envelope.reading("params").read(1)
+
+    asyncio.run(run())

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,20 @@ def test_a_read_survives(serve: Serve, fault: str) -> None:
     server.faults.next_faults = [("/x", fault), ("/x", fault)]
     assert client(server.url).get_json("/x")["hello"] == "world"
     assert server.faults.counters.requests["GET /x"] == 3
+
+
+def test_a_file_is_sent_from_its_beginning_each_time_and_its_length_is_told(serve: Serve, tmp_path: Path) -> None:
+    got: list[tuple[str | None, bytes]] = []
+
+    async def put(request: web.Request) -> web.Response:
+        got.append((request.headers.get("Content-Length"), await request.read()))
+        return web.json_response({}, status=200 if len(got) > 1 else 503)
+
+    server = serve(web.put("/x", put))
+    (tmp_path / "body").write_bytes(content := bytes(range(256)) * 1000)
+    with (tmp_path / "body").open("rb", buffering=0) as file:
+        assert client(server.url).change("PUT", "/x", data=file).status == 200
+    assert got == [(str(len(content)), content)] * 2
 
 
 @pytest.mark.parametrize("read", ["get_json", "get_document"])

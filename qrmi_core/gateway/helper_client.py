@@ -49,13 +49,16 @@ class HelperClient:
         """The same of a user who holds a live lease of a resource that knows users by munge."""
         return self._call("munge_user", uid=uid, payload="")
 
-    def make_reservation(self, resource: str, reason: str) -> None:
-        """Keep jobs waiting that ask for a resource; those that run go on. Twice is no error."""
-        self._call("reservation", action="make", resource=resource, reason=_one_line(reason))
+    def make_reservation(self, resource: str, reason: str, lanes: int | None = None) -> None:
+        """Keep jobs waiting that ask for a resource, or of a pool for so many of its ``lanes``; those that run go on.
+
+        Twice is no error; another number of lanes is a change.
+        """
+        self._call("reservation", action="make", resource=resource, reason=_one_line(reason), lanes=lanes)
 
     def lift_reservation(self, resource: str, reason: str) -> None:
         """Let jobs start again; twice is no error."""
-        self._call("reservation", action="lift", resource=resource, reason=_one_line(reason))
+        self._call("reservation", action="lift", resource=resource, reason=_one_line(reason), lanes=None)
 
     def system_comment(self, cluster: str, job_id: int, submitted: int, text: str) -> None:
         """Write ``key=value`` pairs in lower case into the accounting record of a job that had a lease.

@@ -42,8 +42,8 @@ RETRY_SECONDS = 5.0
 class Reservations(Protocol):
     """Who makes and lifts reservations, both of them idempotent: the root helper's client."""
 
-    def make_reservation(self, resource: str, reason: str) -> None:
-        """Keep a resource's jobs waiting."""
+    def make_reservation(self, resource: str, reason: str, lanes: int | None = None) -> None:
+        """Keep a resource's jobs waiting; with ``lanes`` only those that are too many for the rest of a pool."""
 
     def lift_reservation(self, resource: str, reason: str) -> None:
         """Let them start."""
@@ -80,6 +80,8 @@ class Outages:
         reservations: the root helper's client; None where there is none, and then nothing keeps jobs waiting.
         resource_of: the resource to probe; None where there is nothing to ask.
         pools: the members of each pool now; the jobs of a pool wait where none of its members is in service.
+        lanes: how many lanes each resource and pool has now: where some members of a pool are in service, so many of
+            its jobs run as these have lanes.
         gap: the least seconds between two probes of a resource.
 
     Raises:
@@ -93,13 +95,16 @@ class Outages:
         resource_of: Callable[[str], QuantumResource | None],
         *,
         pools: Callable[[], Mapping[str, tuple[str, ...]]] = dict,
+        lanes: Callable[[], Mapping[str, int]] = dict,
         gap: float = PROBE_GAP,
     ) -> None:
         self._file = directory / FILE
         self._reservations = reservations
         self._resource_of = resource_of
         self._pools = pools
-        self._closed_pools: dict[str, bool] = {}
+        self._lanes = lanes
+        self._of_pools: dict[str, int | None] = {}
+        """The lanes of each pool that are kept back: None is all, 0 none."""
         self._gap = gap
         self._acting = threading.RLock()
         self._counting = threading.Lock()
@@ -180,8 +185,8 @@ class Outages:
 
     def confirm(self) -> None:
         """See that the reservations stand that should: call it every few seconds."""
-        closed = [pool for pool, is_closed in list(self._closed_pools.items()) if is_closed]
-        for name in {*self._outages, *self._maintenance, *closed}:
+        kept_back = [pool for pool, lanes in list(self._of_pools.items()) if lanes != 0]
+        for name in {*self._outages, *self._maintenance, *kept_back}:
             self._confirm(name)
         self._follow_pools()
 
@@ -235,7 +240,7 @@ class Outages:
         if now < max(self._confirmed.get(resource, -CONFIRM_SECONDS) + CONFIRM_SECONDS, self._tried.get(resource, 0.0)):
             return
         with self._acting:
-            if self.reason(resource) is None:
+            if self._kept_back(resource) == 0:
                 return
             self._tried[resource] = now + RETRY_SECONDS
             try:
@@ -246,27 +251,42 @@ class Outages:
                     self._tried[resource] = now + LONGEST_HOLD
 
     def _follow_pools(self) -> None:
-        """Keep the jobs of a pool waiting while none of its members is in service."""
+        """Keep as many jobs of a pool waiting as those of its members that are in service have no lanes for."""
         with self._acting:
             for pool in self._pools():
-                closed = self.reason(pool) is not None
-                if closed == self._closed_pools.get(pool) or time.monotonic() < self._tried.get(pool, 0.0):
+                lanes = self._kept_back(pool)
+                is_so = pool in self._of_pools and self._of_pools[pool] == lanes
+                if is_so or time.monotonic() < self._tried.get(pool, 0.0):
                     continue
                 self._tried[pool] = time.monotonic() + RETRY_SECONDS
                 try:
-                    if closed:
-                        self._make(pool)
+                    if lanes == 0:
+                        self._lift(pool, "its members are in service")
                     else:
-                        self._lift(pool, "a member is in service")
+                        self._make(pool)
                 except QRMIError as error:
                     _log.warning("the pool %s does not follow its members yet: %s", pool, error)
                 else:
-                    self._closed_pools[pool] = closed
+                    self._of_pools[pool] = lanes
                     self._tried.pop(pool)
+
+    def _kept_back(self, name: str) -> int | None:
+        """How many lanes of a resource or pool jobs are not to have: None is all, 0 none."""
+        if self.reason(name) is not None:
+            return None
+        if (members := self._pools().get(name)) is None:
+            return 0
+        lanes = self._lanes()
+        in_service = sum(lanes.get(member, 0) for member in members if self.reason(member) is None)
+        return max(0, lanes.get(name, 0) - in_service)
 
     def _make(self, resource: str) -> None:
         if self._reservations is not None:
-            self._reservations.make_reservation(resource, self.reason(resource) or "")
+            if lanes := self._kept_back(resource):
+                reason = "; ".join(f"{name}: {why}" for name in self._pools()[resource] if (why := self.reason(name)))
+                self._reservations.make_reservation(resource, reason, lanes)
+            else:
+                self._reservations.make_reservation(resource, self.reason(resource) or "")
         self._confirmed[resource] = time.monotonic()
 
     def _lift(self, resource: str, reason: str) -> None:

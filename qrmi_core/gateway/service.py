@@ -112,7 +112,13 @@ class Gateway:
         self.comments = self._job_comments(self._helper) if self._helper is not None else None
         self.doors = Doors(self)
         self._source = _Source(self._environments(settings))
-        self.outages = Outages(Path(settings.state_dir), self._helper, self._bare, pools=lambda: self.resources.members)
+        self.outages = Outages(
+            Path(settings.state_dir),
+            self._helper,
+            self._bare,
+            pools=lambda: self.resources.members,
+            lanes=lambda: {**self.resources.lanes, **self.resources.pool_lanes},
+        )
         self._members = MembersInService(lambda: self.resources.members, self.outages)
         self.keeper = LeaseKeeper(self.journal, self._source, self.resources.lanes, self._members)
         self._watch = VendorWatch(self.outages, self.vendors, lambda: self.resources, self.within)

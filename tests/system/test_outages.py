@@ -104,6 +104,30 @@ def test_jobs_wait_during_maintenance_and_running_ones_go_on(jobs: Jobs, outages
     assert {(job["JobState"], job["Restarts"]) for job in ended} == {("COMPLETED", "0")}
 
 
+def test_a_pool_starts_as_many_jobs_as_its_members_in_service_have_lanes(
+    jobs: Jobs, outages: Outages, helper: HelperClient, state_dir: Path
+) -> None:
+    """``aer_fez`` is the pool of the two others here: three lanes, of which one is left."""
+    pools = {"aer_fez": ("IQM_star", "ibm_fez")}
+    pooled = Outages(state_dir, helper, lambda name: None, pools=lambda: pools, lanes=lambda: LANES, gap=0.1)
+    pooled.maintenance("IQM_star", "new laser", "alice")
+    shown = jobs.cluster.run(["scontrol", "-o", "show", "reservation", "qrmi_aer_fez"], timeout=10).stdout
+    assert "Licenses=qpu_aer_fez:2 " in shown
+    go = jobs.work / "go-on"
+    first, second = (submit(jobs, "aer_fez", f"until [ -e {go} ]; do sleep 0.1; done") for _ in range(2))
+    assert polling.wait_until(lambda: show(jobs.cluster, first)["JobState"] == "RUNNING", timeout=20)
+    assert waits_for_licences(jobs, second)
+    pooled.maintenance("ibm_fez", "cold", "alice")
+    shown = jobs.cluster.run(["scontrol", "-o", "show", "reservation", "qrmi_aer_fez"], timeout=10).stdout
+    assert "Licenses=qpu_aer_fez:3 " in shown
+    for name in ("IQM_star", "ibm_fez"):
+        pooled.maintenance(name, None, "alice")
+    assert reservations(jobs.cluster) == []
+    assert polling.wait_until(lambda: show(jobs.cluster, second)["JobState"] == "RUNNING", timeout=30)
+    go.touch()
+    assert {jobs.ended(job)["JobState"] for job in (first, second)} == {"COMPLETED"}
+
+
 def test_an_outage_keeps_jobs_waiting_until_its_vendor_is_back(jobs: Jobs, outages: Outages) -> None:
     outages.refused("ibm_fez", "503 Service Unavailable")
     assert reservations(jobs.cluster) == []

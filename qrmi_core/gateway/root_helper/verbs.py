@@ -43,7 +43,7 @@ class Verbs:
         self._by_name: Mapping[str, tuple[frozenset[str], Callable[..., str]]] = {
             "munge_root": (frozenset({"payload"}), self.munge_root),
             "munge_user": (frozenset({"uid", "payload"}), self.munge_user),
-            "reservation": (frozenset({"action", "resource", "reason"}), self.reservation),
+            "reservation": (frozenset({"action", "resource", "reason", "lanes"}), self.reservation),
             "system_comment": (frozenset({"cluster", "job_id", "submitted", "text"}), self.system_comment),
         }
 
@@ -83,17 +83,26 @@ class Verbs:
             user, gid, lambda: munge.encode(socket=self._settings.munge_socket, ttl=CREDENTIAL_SECONDS)
         )  # fmt: skip
 
-    def reservation(self, action: Any, resource: Any, reason: Any) -> str:
-        """Make or lift the reservation that takes a resource out of service; twice is no error."""
-        lanes = self._settings.lanes.get(resource) if isinstance(resource, str) else None
-        if lanes is None:
+    def reservation(self, action: Any, resource: Any, reason: Any, lanes: Any) -> str:
+        """Make or lift the reservation that takes a resource out of service; twice is no error.
+
+        ``lanes`` may say that it is only some of them, of a pool of which some members are in service; None is all.
+        """
+        total = self._settings.lanes.get(resource) if isinstance(resource, str) else None
+        if total is None:
             raise Refusal("resource: the configuration has none of that name")
+        kept_back = total if lanes is None else _number("lanes", lanes)
+        if not 1 <= kept_back <= total:
+            raise Refusal(f"lanes: a number from 1 to {total} was expected")
         if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
             raise Refusal(f"reason: one line of at most {LONGEST_REASON} characters was expected")
         name = f"qrmi_{resource}"
         if action == "make":
-            done = self._make(name, licence(resource), lanes)
-            self._reasons.write(resource, reason)
+            done = self._make(name, licence(resource), kept_back)
+            if kept_back == total:
+                self._reasons.write(resource, reason)
+            else:  # the others take jobs
+                self._reasons.remove(resource)
             return done
         if action == "lift":
             done = self._lift(name)
@@ -138,9 +147,14 @@ class Verbs:
     def _make(self, name: str, licence: str, lanes: int) -> str:
         code, told = self._slurm("scontrol", "-o", "show", "reservation", name)
         if code == 0:
-            if f"Licenses={licence}:" in told:
+            if f"Licenses={licence}:{lanes} " in f"{told} ":
                 return "was made"
-            raise Refusal(f"there is a reservation {name} without the licence {licence}: delete it")
+            if f"Licenses={licence}:" not in told:
+                raise Refusal(f"there is a reservation {name} without the licence {licence}: delete it")
+            code, told = self._slurm("scontrol", "update", f"reservation={name}", f"licenses={licence}:{lanes}")
+            if code:
+                raise Refusal(f"scontrol could not change {name}: {told[:200]}", transient=True)
+            return "changed"
         when = ("starttime=now", "duration=UNLIMITED", "flags=LICENSE_ONLY", "nodecnt=0")
         what = (f"reservation={name}", "users=root", f"licenses={licence}:{lanes}")
         code, told = self._slurm("scontrol", "create", *what, *when)

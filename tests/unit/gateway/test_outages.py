@@ -29,11 +29,13 @@ class Reservations:
 
     names: set[str] = field(default_factory=set)
     error: QRMIError | None = None
+    lanes: dict[str, int | None] = field(default_factory=dict)
 
-    def make_reservation(self, resource: str, reason: str) -> None:
+    def make_reservation(self, resource: str, reason: str, lanes: int | None = None) -> None:
         if self.error:
             raise self.error
         self.names.add(resource)
+        self.lanes[resource] = lanes
 
     def lift_reservation(self, resource: str, reason: str) -> None:
         if self.error:
@@ -302,6 +304,25 @@ def test_a_pool_waits_while_none_of_its_members_is_in_service(tmp_path: Path, re
     outages.maintenance("one", None, "alice")
     assert reservations.names == {"two"}
     assert outages.reason("pair") is None
+
+
+def test_of_a_pool_so_many_jobs_start_as_its_members_in_service_have_lanes(
+    tmp_path: Path, reservations: Reservations
+) -> None:
+    pools, lanes = {"pool": ("one", "two"), "small": ("one", "two")}, {"one": 2, "two": 1, "pool": 3, "small": 1}
+    outages = Outages(tmp_path, reservations, lambda _: None, pools=lambda: pools, lanes=lambda: lanes, gap=GAP)
+    outages.maintenance("one", "a new fridge", "ada")
+    assert (reservations.names, reservations.lanes["pool"]) == ({"one", "pool"}, 2)
+    assert outages.reason("pool") is None
+    outages.maintenance("two", "cold", "ada")
+    assert (reservations.names, reservations.lanes["pool"]) == ({"one", "two", "pool", "small"}, None)
+    outages.maintenance("one", None, "ada")
+    assert (reservations.names, reservations.lanes["pool"]) == ({"two", "pool"}, 1)
+    lanes["two"], lanes["pool"] = 4, 6
+    outages.confirm()
+    assert reservations.lanes["pool"] == 4
+    outages.maintenance("two", None, "ada")
+    assert reservations.names == set()
 
 
 def test_a_pool_follows_its_members_when_the_helper_is_back(

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the helper runs as ro
 
 MUNGE_ROOT = {"verb": "munge_root", "payload": ""}
 MUNGE_USER = {"verb": "munge_user", "uid": HOLDER.pw_uid, "payload": ""}
-RESERVATION = {"verb": "reservation", "action": "make", "resource": "Fez", "reason": "cold head"}
+RESERVATION = {"verb": "reservation", "action": "make", "resource": "Fez", "reason": "cold head", "lanes": None}
 COMMENT = {"verb": "system_comment", "cluster": CLUSTER, "job_id": 7, "submitted": SUBMITTED, "text": "qpu v=1 a.s=1.5"}
 REQUESTS = {request["verb"]: request for request in (MUNGE_ROOT, MUNGE_USER, RESERVATION, COMMENT)}
 
@@ -139,6 +139,11 @@ def test_a_credential_with_a_payload_is_refused(site: Site, verb: str, payload: 
 def test_a_reservation_of_a_resource_that_is_not_configured_is_refused(site: Site) -> None:
     answer = refusal(ask(site, RESERVATION | {"resource": "elsewhere"}))
     assert answer == "resource: the configuration has none of that name"
+
+
+@pytest.mark.parametrize("lanes", [0, 3, -1, 2**40, "1", 1.0, True, []])
+def test_a_reservation_of_lanes_that_are_not_there_is_refused(site: Site, lanes: Any) -> None:
+    assert refusal(ask(site, RESERVATION | {"lanes": lanes})).startswith("lanes: a number")
 
 
 @pytest.mark.parametrize("changed", [{"job_id": 8}, {"submitted": SUBMITTED + 1}, {"cluster": "other"}])

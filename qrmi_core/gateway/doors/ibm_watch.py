@@ -33,7 +33,7 @@ HOLD_SECONDS = 1.0
 SEEN_SECONDS = 2.0
 """A request is held if its client saw this very state no longer ago."""
 
-PROBE_SECONDS = 0.1
+PROBE_SECONDS = 0.05
 """Who asks for one job after another is held no longer, once in a while, to see whether others ask meanwhile."""
 
 PAUSE = 0.5

@@ -32,13 +32,13 @@ from qrmi_core.gateway.doors.pasqal_forms import (
     PAGE,
     decoded,
     filters,
-    has_settled,
     listed,
     new_tag,
     page,
 )
 from qrmi_core.gateway.doors.pasqal_jobs import PasqalJobs
 from qrmi_core.gateway.doors.pasqal_passing import LARGEST_LIST, resource_of
+from qrmi_core.gateway.doors.pasqal_watch import Status
 from qrmi_core.gateway.doors.pasqal_way import PasqalWay
 from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.gateway.doors.upstream import VendorAway
@@ -121,6 +121,7 @@ class PasqalCloudDoor(PasqalJobs):
                 await self._ask(task.resource, "PATCH", f"/v2/batches/{batch_id}/cancel")
             raise
         self._note(visit, noted, view)
+        self._watch(task.resource).submitted(batch_id, visit.lease.id)
         return answer.response()
 
     async def _sent(self, visit: Visit, path: str, rebuilt: Rebuilt | None, task: LeaseTask) -> Answer:
@@ -209,9 +210,12 @@ class PasqalCloudDoor(PasqalJobs):
     async def _added(self, visit: Visit, request: web.Request, body: Spooled) -> web.StreamResponse:
         async with body:
             try:
-                return await self._about(visit, request, "POST", "/jobs", body)
+                answer = await self._about(visit, request, "POST", "/jobs", body)
             except VendorAway as away:
                 raise (_unknown() if away.arrived else away) from away
+        if answer.status < 300:
+            self._watch(resource_of(visit)).submitted(request.match_info["batch"], visit.lease.id)
+        return answer
 
     async def set_tags(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         task = await self._own(visit, request.match_info["batch"])
@@ -249,15 +253,24 @@ class PasqalCloudDoor(PasqalJobs):
 
     async def batch_status(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         task = await self._own(visit, request.match_info["batch"])
+        watch, known = self._watch(task.resource), None
         end = time.monotonic() + LONGEST_HOLD
         while True:
-            answer = await self._ask(task.resource, "GET", f"/v1/batches/{task.task_id}/status")
-            left = end - time.monotonic()
-            told = await decoded(answer)
-            if not answer.is_success or left <= 0 or has_settled(told) or self.doors.stopping.is_set():
-                self._note(visit, task, told)
-                return answer.response()
-            await self._watch(task.resource).settled(task.task_id, left)
+            status = None
+            if known is not None or watch.knows(task.task_id):
+                with contextlib.suppress(QRMIError):
+                    status = await watch.ended(task.task_id, end - time.monotonic(), known=known)
+            if status is None:
+                answer = await self._ask(task.resource, "GET", f"/v1/batches/{task.task_id}/status")
+                status = Status(await decoded(answer), answer)
+                if not answer.is_success:
+                    return answer.response()
+            if status.has_settled or time.monotonic() >= end or self.doors.stopping.is_set():
+                self._note(visit, task, status.view)
+                if status.answer is not None:
+                    return status.answer.response()
+                return succeeded({name: status.view.get(name) for name in ("status", "jobs_count_per_status")})
+            known = time.monotonic()
 
     async def cancel_batches(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         told = await self._small(request)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from qrmi_core.drivers.pasqal_batches import batch_info, job_info
+from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.pasqal_api import LONGEST_HOLD, is_id, no_job, succeeded
 from qrmi_core.gateway.doors.pasqal_forms import (
@@ -76,7 +78,8 @@ class PasqalJobs(PasqalPassing):
         """Let who asks again and again wait for a moment, so that the vendor is not asked for each of them."""
         seen = self._unfinished.get((visit.lease.id, batch_id))
         if seen is not None and time.monotonic() - seen < AGAIN_SECONDS:
-            await self._watch(resource_of(visit)).settled(batch_id, SHORT_HOLD)
+            with contextlib.suppress(QRMIError):
+                await self._watch(resource_of(visit)).ended(batch_id, SHORT_HOLD, known=seen)
 
     async def _learn(self, visit: Visit, ids: list[str], jobs: list[dict[str, Any]], *, whole: bool) -> None:
         """Remember whose jobs these are; and what they used, where they are all of a batch that has ended."""
@@ -148,7 +151,9 @@ class PasqalJobs(PasqalPassing):
             unfinished = answer.is_success and (await decoded(answer)).get("status") in UNFINISHED
             if not unfinished or time.monotonic() > end or self.doors.stopping.is_set():
                 return answer.response()
-            await self._watch(name).settled(self._batch_of.get((name, job_id), job_id), SHORT_HOLD)
+            batch_id = self._batch_of.get((name, job_id), job_id)
+            with contextlib.suppress(QRMIError):
+                await self._watch(name).ended(batch_id, SHORT_HOLD, known=time.monotonic())
 
     async def cancel_job(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         job_id = await self._own_job(visit, request)

@@ -117,6 +117,7 @@ class WardenDoor(WardenReading):
                 raise
             batch = batch.with_job(WardenJob(number, spec, time.time()))
             await self._keep(batch)
+        self._watch(resource_of(visit)).submitted(batch.id, visit.lease.id)
         return batch
 
     async def _built(self, visit: Visit, batch: WardenBatch, spec: JobSpec) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
@@ -22,15 +21,15 @@ from qrmi_core.gateway.doors.pasqal_api import PasqalApi, is_id, no_batch, succe
 from qrmi_core.gateway.doors.pasqal_forms import (
     PAGE,
     decoded,
-    has_settled,
     listed,
     sendable,
     without_tags,
 )
-from qrmi_core.gateway.doors.pasqal_watch import Watch
+from qrmi_core.gateway.doors.pasqal_watch import FIRST_LOOK, HALVING, Status
 from qrmi_core.gateway.doors.pasqal_way import PasqalWay
 from qrmi_core.gateway.doors.pass_through import Answer, PassThrough
 from qrmi_core.gateway.doors.upstream import Upstream, VendorAway, relay
+from qrmi_core.gateway.doors.watch import Watch
 from qrmi_core.leases import LeaseTask
 
 if TYPE_CHECKING:
@@ -52,9 +51,8 @@ class PasqalPassing(PasqalApi, PassThrough):
 
     def __init__(self, doors: Doors) -> None:
         super().__init__(doors)
-        self._watches: WeakKeyDictionary[PasqalWay, Watch] = WeakKeyDictionary()
+        self._watches: WeakKeyDictionary[PasqalWay, Watch[Status]] = WeakKeyDictionary()
         self._devices: WeakKeyDictionary[PasqalWay, dict[str, tuple[float, Answer]]] = WeakKeyDictionary()
-        doors.when_stopping(self._let_go)
 
     def make_way(self, resource: ConfiguredResource) -> Upstream:
         return PasqalWay(resource, functools.partial(self.doors.gateway.within, "vendor"))
@@ -159,25 +157,32 @@ class PasqalPassing(PasqalApi, PassThrough):
             except (ValueError, RecursionError):
                 raise Refusal(400, "the body is not JSON") from None
 
-    def _watch(self, resource: str) -> Watch:
+    def _watch(self, resource: str) -> Watch[Status]:
         way = self._way(resource)
         if way not in self._watches:
-            self._watches[way] = Watch(functools.partial(self._settled, resource), way.min_poll)
+            self._watches[way] = Watch(
+                functools.partial(self._statuses, resource),
+                gap=way.min_poll,
+                is_final=lambda status: status.has_settled,
+                stopping=self.doors.stopping,
+                first=FIRST_LOOK,
+                halving=HALVING * way.min_poll,
+            )
         return self._watches[way]
 
-    async def _settled(self, resource: str, batches: Collection[str]) -> Collection[str]:
-        """Those of some batches that have no job which is at work or waits."""
-        ids, settled = list(batches), set()
-        for first in range(0, len(ids), PAGE):
-            query = urlencode([*(("id", each) for each in ids[first : first + PAGE]), ("offset", 0), ("limit", PAGE)])
+    async def _statuses(self, resource: str, batches: tuple[str, ...]) -> dict[str, Status]:
+        """What is told of some batches, in one request for as many as lists hold."""
+        if len(batches) == 1:
+            answer = await self._ask(resource, "GET", f"/v1/batches/{batches[0]}/status")
+            return {batches[0]: Status(await decoded(answer), answer)} if answer.is_success else {}
+        found: dict[str, Status] = {}
+        for first in range(0, len(batches), PAGE):
+            part = batches[first : first + PAGE]
+            query = urlencode([*(("id", each) for each in part), ("offset", 0), ("limit", PAGE)])
             answer = await self._ask(resource, "GET", f"/v1/batches?{query}")
             if answer.is_success:
-                settled |= {str(each.get("id")) for each in await listed(answer) if has_settled(each)}
-        return settled
-
-    def _let_go(self) -> None:
-        for watch in self._watches.values():
-            watch.let_go()
+                found |= {str(each.get("id")): Status(each) for each in await listed(answer)}
+        return found
 
 
 def resource_of(visit: Visit) -> str:

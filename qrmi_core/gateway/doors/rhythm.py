@@ -7,7 +7,8 @@ made a while after the submission, whose answer told the state, and another wher
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from dataclasses import dataclass
 
 __all__ = ["Durations", "following"]
 
@@ -16,6 +17,11 @@ GROWTH = 0.25
 SHORT_GAP = 0.1
 LONG_SHARE = 0.02
 LONGEST_GAP = 1.0
+SAFE_GAP = 0.25
+"""Seconds between looks before the one at the end that is expected: tasks may be shorter than those before."""
+
+NEAR = 0.1
+"""As a share of how long tasks take: what is known as well is known well enough."""
 
 ALIKE = 3
 """Tasks one after another that tell how long the next will take, where they agree."""
@@ -41,6 +47,8 @@ def following(
     else:
         behind = last - expected if expected is not None and last >= expected else last
         step = min(max(FIRST_GAP, GROWTH * behind), max(SHORT_GAP, LONG_SHARE * last), LONGEST_GAP)
+        if expected is not None and last < expected:
+            step = max(step, min(SAFE_GAP, expected / 2))
         moment = last + max(gap, step)
     moment = max(moment, now, allowed)
     soonest = max(now, allowed, 0.0 if last is None else last + gap)
@@ -49,23 +57,42 @@ def following(
     return moment
 
 
-class Durations:
-    """How long tasks of a group took, between which looks: after which they had not ended, and by which they had."""
+@dataclass(frozen=True)
+class _Belief:
+    """Tasks take longer than ``after`` and no longer than ``by`` seconds; so many agree."""
 
-    def __init__(self) -> None:
-        self._seen: OrderedDict[str, deque[tuple[float, float]]] = OrderedDict()
+    after: float
+    by: float
+    count: int = 1
+
+
+class Durations:
+    """How long tasks of a group take, as looks have shown: one that had not ended by then, and one that had."""
+
+    def __init__(self, *, halving: float | None = None) -> None:
+        """Where tasks took more than one look, the next may be looked at halfway, down to ``halving`` seconds.
+
+        That finds out how long they take, and makes one of them late where it was too soon.
+        """
+        self._halving = halving
+        self._known: OrderedDict[str, _Belief] = OrderedDict()
 
     def add(self, group: str, after: float, by: float) -> None:
-        """A task of the group has ended so many seconds after its submission."""
-        if group not in self._seen:
-            self._seen[group] = deque(maxlen=ALIKE)
-            while len(self._seen) > MOST_GROUPS:
-                self._seen.popitem(last=False)
-        self._seen[group].append((after, by))
+        """A task of the group has ended, between two moments after its submission."""
+        known = self._known.pop(group, None)
+        if known is not None and max(after, known.after) < min(by, known.by):
+            self._known[group] = _Belief(max(after, known.after), min(by, known.by), known.count + 1)
+        else:
+            self._known[group] = _Belief(after, by)
+        if len(self._known) > MOST_GROUPS:
+            self._known.popitem(last=False)
 
     def expected(self, group: str | None) -> float | None:
-        """After how many seconds a task of the group will have ended; None where the last do not agree."""
-        seen = self._seen.get(group, ()) if group is not None else ()
-        if len(seen) < ALIKE or max(after for after, _ in seen) >= min(by for _, by in seen):
+        """After how many seconds a task of the group is likely to have ended; None where the last do not agree."""
+        known = self._known.get(group) if group is not None else None
+        if known is None or known.count < ALIKE:
             return None
-        return min(by for _, by in seen)
+        unknown = known.by - known.after
+        if self._halving is None or not known.after or unknown <= max(self._halving, NEAR * known.by):
+            return known.by
+        return known.by - unknown / 2

@@ -24,11 +24,12 @@ from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.pasqal_api import LONGEST_HOLD, is_id, no_batch, no_job, succeeded
 from qrmi_core.gateway.doors.pasqal_forms import has_settled
 from qrmi_core.gateway.doors.pasqal_passing import resource_of
-from qrmi_core.gateway.doors.pasqal_watch import Watch
+from qrmi_core.gateway.doors.pasqal_watch import FIRST_LOOK, HALVING
 from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.gateway.doors.upstream import Upstream
 from qrmi_core.gateway.doors.warden_batches import BatchFiles, WardenBatch, WardenJob, batch_of, warden_job_of
 from qrmi_core.gateway.doors.warden_native import WardenNative
+from qrmi_core.gateway.doors.watch import Watch
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
 if TYPE_CHECKING:
@@ -50,14 +51,9 @@ class WardenReading(WardenNative):
         super().__init__(doors)
         self._files = BatchFiles(Path(doors.gateway.settings.state_dir) / "batches")
         self._ended: OrderedDict[tuple[str, int], TaskInfo] = OrderedDict()
-        self._waiting: dict[str, Visit] = {}
-        self._watches: WeakKeyDictionary[Upstream, Watch] = WeakKeyDictionary()
+        self._waiting: OrderedDict[str, Visit] = OrderedDict()
+        self._watches: WeakKeyDictionary[Upstream, Watch[bool]] = WeakKeyDictionary()
         self._known_specs: WeakKeyDictionary[Upstream, tuple[float, str]] = WeakKeyDictionary()
-        doors.when_stopping(self._let_go)
-
-    def _let_go(self) -> None:
-        for watch in self._watches.values():
-            watch.let_go()
 
     async def devices(self, request: web.Request) -> web.StreamResponse:
         name = self.resource_of(request)
@@ -185,28 +181,48 @@ class WardenReading(WardenNative):
 
     async def batch_status(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         batch_id, end = request.match_info["batch"], time.monotonic() + LONGEST_HOLD
+        await self._own(visit, batch_id)
+        known = None
         while True:
+            if known is not None or self._watch(resource_of(visit)).knows(batch_id):
+                await self._waited(visit, batch_id, end - time.monotonic(), known)
             shown, infos = await self._view(visit, await self._own(visit, batch_id))
-            view, left = shown.view(infos), end - time.monotonic()
-            if has_settled(view) or left <= 0 or self.doors.stopping.is_set():
+            view = shown.view(infos)
+            if has_settled(view) or time.monotonic() >= end or self.doors.stopping.is_set():
                 return succeeded({name: view[name] for name in ("status", "jobs_count_per_status")})
-            self._waiting[batch_id] = visit
-            await self._watch(resource_of(visit)).settled(batch_id, left)
+            known = time.monotonic()
 
-    def _watch(self, resource: str) -> Watch:
+    async def _waited(self, visit: Visit, batch_id: str, seconds: float, known: float | None) -> None:
+        """Wait for a batch's end, for so many seconds; less where Warden does not tell."""
+        self._waiting[batch_id] = visit
+        while len(self._waiting) > KEPT:
+            self._waiting.popitem(last=False)
+        with contextlib.suppress(QRMIError):
+            await self._watch(resource_of(visit)).ended(batch_id, seconds, known=known)
+
+    def _watch(self, resource: str) -> Watch[bool]:
         way = self.warden(resource)
         if way not in self._watches:
-            self._watches[way] = Watch(self._settled, way.min_poll)
+            self._watches[way] = Watch(
+                self._settled,
+                gap=way.min_poll,
+                is_final=bool,
+                stopping=self.doors.stopping,
+                first=FIRST_LOOK,
+                halving=HALVING * way.min_poll,
+            )
         return self._watches[way]
 
-    async def _settled(self, batches: Collection[str]) -> Collection[str]:
-        """Those of some batches whose jobs have all ended; of each only the first that has not is asked for."""
-        self._waiting = {each: visit for each, visit in self._waiting.items() if each in batches}
-        settled = set()
-        for batch_id, visit in tuple(self._waiting.items()):
+    async def _settled(self, batches: Collection[str]) -> Mapping[str, bool]:
+        """Whether the jobs of some batches have all ended; of each only the first that has not is asked for."""
+        settled = {}
+        for batch_id in batches:
+            visit = self._waiting.get(batch_id)
             with contextlib.suppress(QRMIError):
-                if await self._has_ended(visit, await self._own(visit, batch_id)):
-                    settled.add(batch_id)
+                if visit is not None:
+                    settled[batch_id] = await self._has_ended(visit, await self._own(visit, batch_id))
+        for batch_id in (each for each, is_over in settled.items() if is_over):
+            self._waiting.pop(batch_id, None)
         return settled
 
     async def _has_ended(self, visit: Visit, batch: WardenBatch) -> bool:
@@ -268,8 +284,7 @@ class WardenReading(WardenNative):
             info = await self._info(visit, job)
             if info.status.is_final or time.monotonic() > end or self.doors.stopping.is_set():
                 return succeeded({"status": WORDS[info.status]})
-            self._waiting[batch.id] = visit
-            await self._watch(resource_of(visit)).settled(batch.id, SHORT_HOLD)
+            await self._waited(visit, batch.id, SHORT_HOLD, time.monotonic())
 
     async def results_link(self, visit: Visit, request: web.Request) -> web.StreamResponse:
         batch, job = await self._own_job(visit, request.match_info["job"])

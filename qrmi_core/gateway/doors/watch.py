@@ -63,6 +63,7 @@ class Watch(Generic[Told]):
         is_final: Callable[[Told], bool],
         stopping: asyncio.Event,
         first: float | None = None,
+        halving: float | None = None,
     ) -> None:
         """Nothing is asked yet.
 
@@ -72,13 +73,14 @@ class Watch(Generic[Told]):
             is_final: whether nobody needs to wait for a task of which that is told.
             stopping: is set when the gateway ends; everybody is answered then with what is known.
             first: seconds from a task's submission to the first look at it; by default the gap.
+            halving: to how many seconds it is to be found out how long tasks take, though that makes some late.
         """
         self._look = look
         self._gap = gap
         self._first = max(FIRST_GAP, gap) if first is None else first
         self._is_final = is_final
         self._born: OrderedDict[str, _Birth] = OrderedDict()
-        self._durations = Durations()
+        self._durations = Durations(halving=halving)
         self._added: dict[str, None] = {}
         self._awaited: Counter[str] = Counter()
         self._at: dict[str, float] = {}
@@ -108,6 +110,11 @@ class Watch(Generic[Told]):
         """That of a task; one that was submitted at an unknown time is looked at at once."""
         return self._born.get(task_id) or self._keep(task_id, _Birth(time.monotonic(), 0.0, self._gap))
 
+    def knows(self, task_id: str) -> bool:
+        """Whether a task was submitted here and is not known to have ended."""
+        birth = self._born.get(task_id)
+        return birth is not None and birth.group is not None
+
     def add(self, task_id: str, told: Told | None = None) -> bool:
         """Look at a task from now on, until it has ended; False where it is known to have.
 
@@ -132,6 +139,11 @@ class Watch(Generic[Told]):
         """The tasks that were added and are not known to have ended."""
         return tuple(self._added)
 
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The tasks that somebody waits for."""
+        return tuple(self._awaited)
+
     async def told(self, task_id: str) -> Told | None:
         """What the vendor tells of a task, from a moment ago; None where it knows none.
 
@@ -149,11 +161,13 @@ class Watch(Generic[Told]):
         *,
         changed: Callable[[Told], bool] = lambda _: False,
         pause: float | None = None,
+        known: float | None = None,
     ) -> Told | None:
         """What is told once a task has ended or, shortly, ``changed``; or after so many seconds.
 
         A client that comes back ``pause`` seconds after an answer is answered sooner where the next look would find it
-        gone otherwise.
+        gone otherwise. Where it is ``known`` since when (monotonic seconds) that the task had not ended, it is not
+        looked at at once.
 
         Raises:
             QRMIError: the vendor cannot be asked.
@@ -161,6 +175,10 @@ class Watch(Generic[Told]):
         begun = time.monotonic()
         end = begun + seconds
         with self._waiting(task_id):
+            if known is not None:
+                if task_id not in self._born:
+                    self._keep(task_id, _Birth(known, max(FIRST_GAP, self._gap), self._gap))
+                self._at[task_id] = max(known, self._at.get(task_id, NEVER))
             while not self._stopping.is_set() and task_id not in self._ended:
                 at, told = self._at.get(task_id, NEVER), self._told.get(task_id)
                 if told is not None and at >= begun:
@@ -169,18 +187,18 @@ class Watch(Generic[Told]):
                     if changed(told):
                         end = min(end, at + self._took + GRACE)
                 due = self._due(task_id)
-                leaving = math.inf if told is None else self._leaving(task_id, due, end, pause)
+                has_answer = told is not None or known is not None
+                leaving = self._leaving(task_id, due, end, pause) if has_answer else math.inf
                 if await self._until(task_id, min(due, leaving)) or self._at.get(task_id, NEVER) != at:
                     continue
                 if leaving < due:
                     break
                 looking = asyncio.ensure_future(self._looked(task_id, math.nextafter(at, math.inf)))
-                if (
-                    told is not None
-                    and not (await asyncio.wait([looking], timeout=max(0.0, end - time.monotonic())))[0]
-                ):
-                    looking.cancel()
-                    break
+                if has_answer:
+                    await asyncio.wait([looking], timeout=max(0.0, end - time.monotonic()))
+                    if not looking.done():
+                        looking.cancel()
+                        break
                 await looking
                 if task_id not in self._told:
                     break

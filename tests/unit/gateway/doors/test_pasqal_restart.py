@@ -126,5 +126,5 @@ async def all_held(case: Doored) -> None:
     """Until both looks wait for the vendors."""
     doors = [case.gateway.doors.door(kind) for kind in ("pasqal-cloud", "pasqal-local")]
     async with asyncio.timeout(30):
-        while not all(any(watch._waiters for watch in door._watches.values()) for door in doors):  # type: ignore[union-attr]
+        while not all(any(watch.awaited for watch in door._watches.values()) for door in doors):  # type: ignore[union-attr]
             await polling.pause_async(0.01)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -178,6 +179,54 @@ async def test_one_who_goes_takes_nobody_along() -> None:
     waiting[0].cancel()
     vendor.answers.set()
     assert await asyncio.gather(*waiting[1:]) == ["queued"] * 2
+
+
+@tried
+async def test_a_task_that_was_submitted_just_now_is_not_looked_at_at_once() -> None:
+    vendor = Vendor()
+    watch = vendor.watch(gap=3600.0)
+    watch.submitted("a", "lease")
+    assert watch.add("a", "queued")
+    assert (await watch.told("a"), await watch.ended("a", 0.05)) == ("queued", "queued")
+    assert (vendor.asked, watch.knows("a"), watch.knows("b")) == ([], True, False)
+
+
+@tried
+async def test_a_client_is_let_go_in_time_to_be_back_for_the_next_look() -> None:
+    vendor = Vendor(a="queued")
+    watch = vendor.watch(gap=7200.0)
+    assert await watch.ended("a", 3600.0, pause=7200.0) == "queued"
+    assert len(vendor.asked) == 1
+
+
+@tried
+async def test_tasks_that_were_not_added_are_looked_at_while_somebody_waits() -> None:
+    vendor = Vendor(a="queued")
+    watch = Watch(vendor.look, gap=0.0, is_final=lambda told: told == "done", stopping=vendor.stopping, first=0.0)
+    vendor.tasks["b"] = "queued"
+    watch.submitted("b", "lease")
+    waiting = [asyncio.ensure_future(watch.ended("b", PATIENCE)) for _ in range(2)]
+    await at_last(lambda: len(vendor.asked) > 2)
+    assert (watch.awaited, watch.watched) == (("b",), ())
+    vendor.tasks["b"] = "done"
+    assert await asyncio.gather(*waiting) == ["done"] * 2
+    assert (watch.awaited, watch.knows("b"), set(vendor.asked)) == ((), False, {("b",)})
+    vendor.tasks["b"] = "queued"
+    watch.submitted("b", "lease")
+    again = asyncio.ensure_future(watch.ended("b", PATIENCE))
+    asked = len(vendor.asked)
+    await at_last(lambda: len(vendor.asked) > asked)
+    assert not again.done()
+    vendor.tasks["b"] = "done"
+    assert await again == "done"
+
+
+@tried
+async def test_what_is_known_since_a_moment_ago_is_not_asked_for_at_once() -> None:
+    vendor = Vendor(a="queued")
+    watch = Watch(vendor.look, gap=3600.0, is_final=lambda told: told == "done", stopping=vendor.stopping)
+    assert await watch.ended("a", 0.05, known=time.monotonic()) is None
+    assert vendor.asked == []
 
 
 @tried

@@ -52,7 +52,7 @@ def serve(config: Path | None) -> None:
         late_client.postpone()
         from qrmi_core.gateway import server
         from qrmi_core.gateway.settings import load_gateway_settings
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UnsupportedFunction(
             f"`qrmi gateway serve` needs a package that is missing ({error.name}): "
             f"pip install 'qrmi-providers[gateway]'"

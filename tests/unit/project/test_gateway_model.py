@@ -18,11 +18,12 @@ def run(load, task, idle):
     elapsed = load.seconds + LONGEST_TASK
     cpu = task * load.tasks + idle * elapsed
     vendor = 4 * load.tasks + 2 * elapsed
-    p99 = 0.01 / (1 - cpu / elapsed)
+    p99 = 0.01 + 0.001 * load.rate
     return Measured(load, elapsed, 5 * load.tasks, vendor, cpu, 3 * load.tasks, load.tasks, p99, 0.0, 0.0, {}, 0.0)
 
 task, idle = map(float, sys.argv[2:])
-few, many, most = (run(load, task, idle) for load in (Load(1, 100, 12), Load(1, 1000, 60), Load(1, 10000, 300)))
+loads = Load(1, 100, 6), Load(1, 1000, 40), Load(1, 10000, 300)
+few, many, most = (run(load, task, idle) for load in loads)
 for name, value in fitted(few, many).figures(most.load).items():
     print(f"{name}: {value / most.figures()[name]:.4f}")
 """

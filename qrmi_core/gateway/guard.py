@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -44,7 +45,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def answer(told: Any, status: int = 200) -> web.Response:
     """A JSON object with the version in front."""
-    return web.json_response({"version": VERSION, **told}, status=status)
+    body = msgspec.json.encode({"version": VERSION, **told})
+    return web.Response(body=body, status=status, content_type="application/json", charset="utf-8")
 
 
 def error_answer(status: int, reason: str, *, transient: bool = False, **more: Any) -> web.Response:

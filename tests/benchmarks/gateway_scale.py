@@ -51,6 +51,7 @@ PARIS, PREMISES = "paris", "ibm_premises"
 POLLS, LEASES, TASKS, USERS = 1000, 1000, 10_000, 50
 LARGE = 20_000_000
 ROUNDS = 3
+TURNS = 10
 LOCKED_SECONDS = 3.0
 GAP = 0.002
 IDLE_SECONDS = 4.0
@@ -330,8 +331,9 @@ def leases(vendor_port: int) -> None:
     def prepare(case: Any) -> None:
         from qrmi_core.leases import LeaseTask
 
-        for number in range(LEASES):
-            holders.append(case.granted(DEVICE, uid=1000 + number % USERS, account=f"a{number % 7}"))
+        holders.extend(
+            case.granted(DEVICE, uid=1000 + number % USERS, account=f"a{number % 7}") for number in range(LEASES)
+        )
         unfinished = 0
         for number in range(TASKS):
             job, now = holders[number % LEASES], time.time() - 3600 + number / 10
@@ -362,13 +364,13 @@ def leases(vendor_port: int) -> None:
         row("  until the first answer after that", f"{time.perf_counter() - begun:.2f} s", "")
         row("resident memory", f"{memory(at.pid):.0f} MB", "<= 250 MB")
         job = holders[3]
-        one, everybody = Plain(at.port), at.case
+        everybody = at.case
         crn = job.environment[f"{DEVICE}_QRMI_IBM_QCS_SERVICE_CRN"]
-        monitoring = Plain(int(at.case.settings["listen"]["metrics"].rpartition(":")[2]))
+        monitoring = int(at.case.settings["listen"]["metrics"].rpartition(":")[2])
 
         def of_door(path: str) -> Callable[[], tuple[int, bytes]]:
             sent = request("GET", f"/r/{DEVICE}/api/v1{path}", job.token, crn)
-            return lambda: one.ask(sent)
+            return lambda: Plain(at.port).ask(sent)
 
         def of_admin(path: str) -> Callable[[], tuple[int, Any]]:
             def ask() -> tuple[int, Any]:
@@ -387,7 +389,7 @@ def leases(vendor_port: int) -> None:
             "/v1/resources": of_admin("/v1/resources"),
             "a user's GET /jobs?limit=10, of 200": of_door("/jobs?limit=10"),
             "a user's GET /jobs?limit=200&pending=true": of_door("/jobs?limit=200&pending=true"),
-            "/metrics": lambda: monitoring.ask(request("GET", "/metrics", "", "")),
+            "/metrics": lambda: Plain(monitoring).ask(request("GET", "/metrics", "", "")),
         }
         for what, ask in asks.items():
             listed(at, what, ask)
@@ -400,20 +402,30 @@ def leases(vendor_port: int) -> None:
 
 
 def listed(at: Site, what: str, ask: Callable[[], tuple[int, Any]]) -> None:
-    """A line about a route that lists something: the best of several, and how long the event loop stalls."""
-    took, used, size, stalls = [], [], 0, []
-    for _ in range(5):
+    """A line about a route that lists something: the best of several, processor time, the loop's longest stall."""
+    took, stalls, size = [], [], 0
+    used = -processor(at.pid)
+    for _ in range(TURNS):
+        begun = time.perf_counter()
+        status, body = ask()
+        took.append(1000 * (time.perf_counter() - begun))
+        assert status == 200, body
+        size = len(body)
+    used += processor(at.pid)
+    for _ in range(TURNS):
         with asked(at.port, loop_only(), status=401) as seen:
-            used.append(-processor(at.pid))
-            begun = time.perf_counter()
-            status, body = ask()
-            took.append(1000 * (time.perf_counter() - begun))
-            used[-1] += processor(at.pid)
-            assert status == 200, body
-            size = len(body)
+            ask()
         stalls.append(max(seen))
-    row(f"{what} ({size / 1000:.0f} kB): best, median", f"{min(took):.0f} ms, {sorted(took)[2]:.0f} ms", "<= 50 ms")
-    row("  longest stall of the loop, best of 5", f"{min(stalls):.0f} ms", "<= 60 ms")
+    row(
+        f"{what} ({size / 1000:.0f} kB): best, median",
+        f"{min(took):.0f} ms, {sorted(took)[TURNS // 2]:.0f} ms",
+        "<= 50 ms",
+    )
+    row(
+        "  processor, longest stall of the loop (best)",
+        f"{1000 * used / TURNS:.0f} ms, {min(stalls):.0f} ms",
+        "<= 60 ms",
+    )
 
 
 def commands(at: Site) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qrmi_core.leases import LeaseRecord, LeaseTask
@@ -32,7 +32,12 @@ MOST_LISTED = 10_000
 _COLUMNS = ", ".join(f"tasks.{name}" for name in TASK_COLUMNS)
 _OWNERS = "leases.uid = ? AND leases.account IS ? AND tasks.resource = ? AND tasks.submitted > ?"
 _FROM = "FROM tasks JOIN leases ON leases.id = tasks.lease"
-_USAGE = ("lease", "array", "job_id", "uid", "user", "account")
+_USAGE = ", ".join(
+    [f"leases.{name}" for name in ("id", "array", "job_id", "uid", "user", "account")]
+    + [f"tasks.{name}" for name in ("resource", "task_id", "program", "submitted", "started", "ended")]
+    + [f"tasks.{name}" for name in ("shots", "usage", "outcome")]
+)
+_NOTHING: dict[tuple[str, str], LeaseTask] = {}
 
 
 class Books:
@@ -141,17 +146,27 @@ class Books:
     async def usage(self, *, uid: int | None = None, since: float = 0.0) -> list[dict[str, Any]]:
         """What was run, the last first, as `qrmi usage` is told; of one user, or of all."""
         where = "kind = 'task' AND tasks.submitted >= ?" + ("" if uid is None else " AND leases.uid = ?")
-        names = ", ".join(f"leases.{name}" for name in ("id", *_USAGE[1:]))
-        query = f"SELECT {names}, {_COLUMNS} {_FROM} WHERE {where} ORDER BY tasks.submitted DESC"
-        rows = await self._within(self._journal.rows, query, (since, *(() if uid is None else (uid,))))
-        return [_told(self._latest(dict(zip((*_USAGE, *TASK_COLUMNS), row, strict=True)))) for row in rows]
+        query = f"SELECT {_USAGE} {_FROM} WHERE {where} ORDER BY tasks.submitted DESC"
+        used: list[dict[str, Any]] = await self._within(self._used, query, (since, *(() if uid is None else (uid,))))
+        return used
 
-    def _latest(self, row: dict[str, Any]) -> dict[str, Any]:
-        """What the journal is still to be told is known here already."""
-        task = self._known.get(row["lease"], {}).get((row["resource"], row["task_id"]))
-        if task is None or (task.ended is None and row["ended"] is not None):  # noted when its lease was given back
-            return row
-        return row | asdict(task)
+    def _used(self, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        return [self._told(*row) for row in self._journal.rows(query, values)]
+
+    def _told(
+        self, lease: str, job: str | None, job_id: int, uid: int, user: str, account: str, *row: Any
+    ) -> dict[str, Any]:
+        resource, task_id, program, submitted, started, ended, shots, usage, outcome = row
+        task = self._known.get(lease, _NOTHING).get((resource, task_id))
+        # What the journal is still to be told is known here already; but not what was noted when the lease ended.
+        if task is not None and (task.ended is not None or ended is None):
+            program, submitted, started, ended = task.program, task.submitted, task.started, task.ended
+            shots, usage, outcome = task.shots, task.usage, task.outcome
+        return {
+            "lease": lease, "job": job or str(job_id), "job_id": job_id, "uid": uid, "user": user, "account": account,
+            "resource": resource, "task": task_id, "program": program, "submitted": submitted, "started": started,
+            "ended": ended, "shots": shots, "usage_seconds": usage, "outcome": outcome,
+        }  # fmt: skip
 
     async def _within(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
@@ -160,25 +175,3 @@ class Books:
 def _owner(lease: LeaseRecord, resource: str) -> tuple[Any, ...]:
     holder = lease.holder
     return (holder and holder.uid, holder and holder.account, resource, time.time() - KEPT_SECONDS)
-
-
-def _told(row: Mapping[str, Any]) -> dict[str, Any]:
-    same = (
-        "lease",
-        "job_id",
-        "uid",
-        "user",
-        "account",
-        "resource",
-        "program",
-        "submitted",
-        "started",
-        "ended",
-        "shots",
-    )
-    return {name: row[name] for name in same} | {
-        "job": row["array"] or str(row["job_id"]),
-        "task": row["task_id"],
-        "usage_seconds": row["usage"],
-        "outcome": row["outcome"],
-    }

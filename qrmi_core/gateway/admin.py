@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
@@ -160,7 +161,8 @@ class Admin:
         goes_directly = record is not None and record.state is LeaseState.GRANTED and not has_token  # since a reload
         if self._gateway.resources.is_behind_a_door(task.resource) and not goes_directly:
             return answer({})  # its door has seen it, and whose it is
-        await self._gateway.within("journal", self._gateway.keeper.add_task, lease_id, task)
+        noted = await self._gateway.within("journal", self._gateway.keeper.note_task, lease_id, task)
+        await asyncio.wrap_future(noted)  # no thread waits for the disk: those who read need the threads
         return answer({})
 
     async def _leases(self, request: web.Request, caller: Caller, _: Body) -> web.Response:

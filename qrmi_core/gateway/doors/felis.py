@@ -22,7 +22,8 @@ from qrmi_core.environment import own_values
 from qrmi_core.gateway.bodies import Spooled, top_level
 from qrmi_core.gateway.doors.door import AT_RESOURCE, Handler, Refusal, Visit
 from qrmi_core.gateway.doors.pass_through import Answer, PassThrough, checked_query
-from qrmi_core.gateway.doors.upstream import Fixed, Upstream, VendorAway
+from qrmi_core.gateway.doors.submitting import Unanswered
+from qrmi_core.gateway.doors.upstream import Fixed, Upstream
 from qrmi_core.http_settings import http_settings
 from qrmi_core.leases import LeaseTask
 from qrmi_core.tasks import TaskStatus
@@ -212,9 +213,8 @@ class FelisDoor(PassThrough):
         async with body:
             try:
                 return (await self.submitted(task.resource, request, path, body)).response()
-            except VendorAway as away:
-                if not away.arrived:
-                    raise
+            except Unanswered:
+                pass
         job = await self.answer(task.resource, request, _path(task), method="GET", headers={})
         document = job.json()
         if job.is_success and isinstance(document, dict) and last_event(document) not in {None, "CREATED"}:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-import time
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -17,13 +17,11 @@ from qrmi_core import polling
 from qrmi_core.gateway.bodies import Rebuilt
 from qrmi_core.gateway.doors.door import Refusal
 from qrmi_core.gateway.doors.pass_through import Answer
+from qrmi_core.gateway.doors.submitting import Unanswered, sent_once
 from qrmi_core.gateway.doors.upstream import Upstream, VendorAway, relayed_headers
 from qrmi_core.submission import LIST_LAG
 
 __all__ = ["submitted", "whole"]
-
-PATIENCE = 30.0
-"""Seconds for which a job of which nothing has arrived is sent again."""
 
 LOOK_SECONDS = 10.0
 UNKNOWN = 523
@@ -40,29 +38,19 @@ async def submitted(way: Upstream, headers: Mapping[str, str], body: Rebuilt, ta
         VendorAway: it did not arrive.
         Refusal: nobody knows whether it was taken.
     """
-    give_up, attempt = time.monotonic() + PATIENCE, 0
-    while True:
-        away: VendorAway | None = None
-        try:
-            async with way.send("POST", "/jobs", headers=headers, data=body.data, length=body.length) as response:
-                answer = await whole(response)
-            if answer.status < 500:
-                return answer
-            found = await _looked_up(way, headers, tag)
-            return answer if found is None else found
-        except VendorAway as error:
-            away = error
-        if away.arrived:
-            found = await _looked_up(way, headers, tag, must=True)
-            if found is not None:
-                return found
-            if tag is None or isinstance(away.__cause__, TimeoutError):
-                raise _unknown()
-        gap = polling.backoff(attempt)
-        if time.monotonic() + gap > give_up:
-            raise away
-        attempt += 1
-        await polling.pause_async(gap)
+
+    async def send() -> Answer:
+        async with way.send("POST", "/jobs", headers=headers, data=body.data, length=body.length) as response:
+            answer = await whole(response)
+        if answer.status < 500 or tag is None:
+            return answer
+        return await _looked_up(way, headers, tag) or answer
+
+    look_up = None if tag is None else functools.partial(_looked_up, way, headers, tag, must=True)
+    try:
+        return await sent_once(send, look_up)
+    except Unanswered as away:
+        raise _unknown() from away
 
 
 async def whole(response: aiohttp.ClientResponse) -> Answer:
@@ -77,12 +65,8 @@ async def whole(response: aiohttp.ClientResponse) -> Answer:
         raise VendorAway("the vendor's answer was cut off", arrived=True) from error
 
 
-async def _looked_up(
-    way: Upstream, headers: Mapping[str, str], tag: str | None, *, must: bool = False
-) -> Answer | None:
+async def _looked_up(way: Upstream, headers: Mapping[str, str], tag: str, *, must: bool = False) -> Answer | None:
     """What the vendor would have answered to the job that has a tag; None where there is no such job."""
-    if tag is None:
-        return None
     path = f"/jobs?tags={quote(tag, safe='')}&limit=1&exclude_params=true"
     try:
         async with asyncio.timeout(LOOK_SECONDS):

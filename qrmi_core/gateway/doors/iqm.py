@@ -24,7 +24,8 @@ from qrmi_core.gateway.bodies import Spooled, top_level
 from qrmi_core.gateway.doors.door import AT_RESOURCE, Handler, Refusal, VendorVariables, Visit
 from qrmi_core.gateway.doors.iqm_computers import Computer, IQMWay
 from qrmi_core.gateway.doors.pass_through import Answer, PassThrough, checked_query
-from qrmi_core.gateway.doors.upstream import Upstream, VendorAway
+from qrmi_core.gateway.doors.submitting import Unanswered
+from qrmi_core.gateway.doors.upstream import Upstream
 from qrmi_core.leases import LeaseTask
 from qrmi_core.tasks import TaskStatus
 
@@ -159,9 +160,7 @@ class IQMDoor(PassThrough):
         async with body:
             try:
                 answer = await self.submitted(task.resource, request, path, body)
-            except VendorAway as away:
-                if not away.arrived:
-                    raise
+            except Unanswered as away:
                 raise _unknown(tag) from away
         if not answer.is_success:
             return answer.response()

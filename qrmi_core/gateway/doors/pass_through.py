@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -15,17 +14,14 @@ import msgspec
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from qrmi_core import polling
 from qrmi_core.config import ConfiguredResource
 from qrmi_core.gateway.bodies import Spooled
 from qrmi_core.gateway.doors.door import Door, Refusal, Visit
+from qrmi_core.gateway.doors.submitting import sent_once
 from qrmi_core.gateway.doors.upstream import Upstream, VendorAway, relay, relayed_headers
 from qrmi_core.leases import LeaseRecord, LeaseTask
 
 __all__ = ["Answer", "PassThrough", "changed_task", "checked_query"]
-
-PATIENCE = 30.0
-"""Seconds for which a vendor that cannot be reached at all is sent a task again: nothing of it has arrived."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +99,10 @@ class PassThrough(Door):
         """The answer to what must happen once; it is sent again only while none of it can have arrived.
 
         Raises:
-            VendorAway: there is none; its ``arrived`` tells whether the vendor may have taken it.
+            Unanswered: there is none, and the vendor may have taken it.
+            VendorAway: there is none, and it was not taken.
         """
-        give_up, attempt = time.monotonic() + PATIENCE, 0
-        while True:
-            try:
-                return await self.answer(resource, request, path, body=body)
-            except VendorAway as away:
-                gap = polling.backoff(attempt)
-                if away.arrived or time.monotonic() + gap > give_up:
-                    raise
-            attempt += 1
-            await polling.pause_async(gap)
+        return await sent_once(lambda: self.answer(resource, request, path, body=body))
 
     async def own_task(self, visit: Visit, task_id: str) -> LeaseTask | None:
         """The task of this id that the job may know, on whichever of its resources."""

@@ -8,10 +8,11 @@ Results are fetched through the gateway: the storage's own addresses are good fo
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -41,17 +42,14 @@ from qrmi_core.gateway.doors.pasqal_passing import LARGEST_LIST, resource_of
 from qrmi_core.gateway.doors.pasqal_watch import Status
 from qrmi_core.gateway.doors.pasqal_way import PasqalWay
 from qrmi_core.gateway.doors.pass_through import Answer
+from qrmi_core.gateway.doors.submitting import Unanswered, sent_once
 from qrmi_core.gateway.doors.upstream import VendorAway
 from qrmi_core.leases import LeaseTask
 from qrmi_core.submission import LIST_LAG
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["PasqalCloudDoor"]
 
 LARGEST_BATCH = 64 * 2**20
-SUBMISSIONS = 3
 MOST_LISTED = 1000
 """Batches, the newest, that lists without other filters are made from."""
 
@@ -130,26 +128,23 @@ class PasqalCloudDoor(PasqalJobs):
         Raises:
             Refusal: nobody knows whether it was taken.
         """
-        for attempt in range(SUBMISSIONS):
-            if attempt:
-                await polling.pause_async(polling.backoff(attempt))
-            try:
-                answer = await self._ask(task.resource, "POST", path, rebuilt)
-            except VendorAway as away:
-                if not away.arrived:
-                    raise
-                if (found := await self._found(visit, task, lag=LIST_LAG)) is not None:
-                    return found
-                if isinstance(away.__cause__, TimeoutError):
-                    break
-                continue
+        look_up = functools.partial(self._found, visit, task, lag=LIST_LAG)
+
+        async def send() -> Answer:
+            answer = await self._ask(task.resource, "POST", path, rebuilt)
+            if answer.status >= 500:
+                return await self._found(visit, task) or answer
             if answer.is_success and not is_id(str((await decoded(answer)).get("id", ""))):
-                found = await self._found(visit, task, lag=LIST_LAG)
+                found = await look_up()
                 if found is None:
-                    break
+                    raise _unknown()
                 return found
-            return answer if answer.status < 500 else await self._found(visit, task) or answer
-        raise _unknown()
+            return answer
+
+        try:
+            return await sent_once(send, look_up)
+        except Unanswered as away:
+            raise _unknown() from away
 
     async def _found(self, visit: Visit, task: LeaseTask, *, lag: float = 0.0) -> Answer | None:
         """The batch with this tag, as the vendor would have answered; None where it is not there.
@@ -210,9 +205,9 @@ class PasqalCloudDoor(PasqalJobs):
     async def _added(self, visit: Visit, request: web.Request, body: Spooled) -> web.StreamResponse:
         async with body:
             try:
-                answer = await self._about(visit, request, "POST", "/jobs", body)
-            except VendorAway as away:
-                raise (_unknown() if away.arrived else away) from away
+                answer = await sent_once(lambda: self._about(visit, request, "POST", "/jobs", body))
+            except Unanswered as away:
+                raise _unknown() from away
         if answer.status < 300:
             self._watch(resource_of(visit)).submitted(request.match_info["batch"], visit.lease.id)
         return answer

@@ -26,7 +26,7 @@ from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.pasqal_api import succeeded
 from qrmi_core.gateway.doors.pasqal_building import Builder, NotBuilt
 from qrmi_core.gateway.doors.pasqal_passing import LARGEST_LIST, resource_of
-from qrmi_core.gateway.doors.upstream import VendorAway
+from qrmi_core.gateway.doors.submitting import Unanswered, sent_once
 from qrmi_core.gateway.doors.warden_batches import WardenBatch, WardenJob
 from qrmi_core.gateway.doors.warden_native import LARGEST_SEQUENCE, number_in
 from qrmi_core.gateway.doors.warden_reading import BATCH, WardenReading, checked, name_in, project_of, refusal
@@ -137,10 +137,8 @@ class WardenDoor(WardenReading):
             raise Refusal(403, "the job has no session at Warden")
         body = json.dumps({"sequence": sequence, "shots": runs}).encode()
         try:
-            answer = await self._warden(visit, "POST", "/jobs", body, session)
-        except VendorAway as away:
-            if not away.arrived:
-                raise
+            answer = await sent_once(lambda: self._warden(visit, "POST", "/jobs", body, session))
+        except Unanswered as away:
             raise Refusal(
                 503, "nobody knows whether Warden took a job: look at its QPU before it is sent again"
             ) from away

@@ -14,6 +14,8 @@ from typing import Any
 
 __all__ = ["Counted", "emulator"]
 
+LONGEST = 300.0
+
 
 class Counted:
     """A running emulator."""
@@ -40,8 +42,12 @@ class Counted:
         """Let every job end."""
         self._ask("POST", "/_ctl/finish")
 
+    def meet(self, count: int) -> None:
+        """Wait until so many processes are here."""
+        self._ask("POST", f"/_ctl/meet/{count}")
+
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONGEST)
         with contextlib.closing(connection):
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()

@@ -5,7 +5,8 @@
 log-uniformly from), ``lanes`` (0: every job begins as it comes), ``seed``, ``rtt`` (seconds in front of every answer),
 ``result`` (small or large), and ``faults``: {status, share, match (of "METHOD path"), retry_after} of requests that are
 answered so and not carried out. ``GET /_ctl/counts`` tells what was counted, ``GET /_ctl/work/ID`` the
-seconds of a job and the requests for it; ``POST /_ctl/finish`` ends all jobs.
+seconds of a job and the requests for it; ``POST /_ctl/finish`` ends all jobs, ``POST /_ctl/meet/N``
+answers when N have asked.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Emulator:
         self._device = Device()
         self._ibm = IBM(self._device, answers)
         self._pasqal = Pasqal(self._device, answers["pulser_device"].decode())
+        self._all_here = asyncio.Event()
+        self._met = 0
         self._set(USUAL)
 
     def app(self) -> web.Application:
@@ -53,6 +56,7 @@ class Emulator:
         app.router.add_get("/_ctl/counts", self._counts)
         app.router.add_get("/_ctl/work/{id}", self._work)
         app.router.add_post("/_ctl/finish", self._finish)
+        app.router.add_post("/_ctl/meet/{count}", self._meet)
         return app
 
     def _set(self, knobs: dict[str, Any]) -> None:
@@ -92,6 +96,15 @@ class Emulator:
     async def _finish(self, request: web.Request) -> web.Response:
         for job in self._device.jobs.values():
             job.end = min(job.end, time.monotonic())
+        return answer_json({})
+
+    async def _meet(self, request: web.Request) -> web.Response:
+        self._met += 1
+        if self._met % int(request.match_info["count"]) == 0:
+            self._all_here.set()
+            self._all_here = asyncio.Event()
+        else:
+            await self._all_here.wait()
         return answer_json({})
 
     def _fault(self, route: str) -> web.Response | None:

@@ -51,9 +51,11 @@ def one_by_one(bench: Any, who: str, times: int, knobs: Knobs, trained: int = 0)
         bench.settle()
 
 
-def together(bench: Any, who: str) -> None:
-    """One task, while other processes run theirs."""
-    using = warmed(bench, who)
+def together(bench: Any, who: str, processes: int) -> None:
+    """One task, while other processes run theirs, which begin at the same moment."""
+    using = client(who, bench.url)
+    using.submit()  # token and target are there
+    bench.emulator.meet(processes)
     with bench.sample() as taken:
         job = done(using, SHOTS + 1)
     taken.service, taken.requests = bench.emulator.work(using.name(job))

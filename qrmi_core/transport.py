@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import BaseHTTPResponse, Retry, Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -31,6 +31,7 @@ from qrmi_core.sharing import shared
 __all__ = ["ExchangeFailed", "Transport"]
 
 PIECE = 2**16
+ONCE = Retry(False, redirect=False)
 
 
 class Transport:
@@ -70,7 +71,7 @@ class Transport:
                     target,
                     body=data,
                     headers=headers,
-                    retries=False,
+                    retries=ONCE,
                     redirect=False,
                     assert_same_host=False,
                     timeout=Timeout(connect=settings.connect_timeout, read=silence),

@@ -86,16 +86,15 @@ def _single(quick: bool) -> list[Measure]:
 
 def _many(quick: bool) -> list[Measure]:
     times = 3 if quick else 7
-    who = ("floor", "upstream", "ours") if quick else EVERYBODY
     parallel, lane = {"service": 0.05}, {"service": 0.05, "lanes": 1}
     rows = [
         _measure(
             "burst", "32 tasks of 50 ms, then collected", "<= 2.5 x floor", ratio_at_most(2.5, "floor"), "burst",
-            who=who, arguments={"tasks": 32, "times": times, "knobs": parallel}, charted=True,
+            arguments={"tasks": 32, "times": times, "knobs": parallel}, charted=True,
         ),
         _measure(
             "sequence", "100 tasks of 0 ms in sequence", "<= upstream, or requests alone take as long",
-            _sequence_check, "sequence", who=who, arguments={"tasks": 100, "times": times}, rounds=1 if quick else 2,
+            _sequence_check, "sequence", arguments={"tasks": 100, "times": times}, rounds=1 if quick else 2,
             charted=True,
         ),
     ]  # fmt: skip

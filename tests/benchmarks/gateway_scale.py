@@ -315,8 +315,15 @@ async def held(at: Site) -> None:
         row(f"{POLLS} polls, {turn}: all answered 200 after; processor", f"{seconds:.2f} s; {used:.2f} s", "")
         row("  the loop's longest stall", f"{max(stalls):.0f} ms", "")
     row("resident memory after it, and the most", both(at), "<= 130 MB")
-    for each in connections:
+    for each in (prober, *connections):
         each.close()
+    await asyncio.sleep(1.0)
+    for _ in range(POLLS // 10):
+        connections = await opened(at.port, 10, context)
+        assert {await each.ask(loop_only()) for each in connections} == {401}
+        for each in connections:
+            each.close()
+    row(f"resident memory after {POLLS} connections more, and the most", both(at), "<= 130 MB")
 
 
 def both(at: Site) -> str:

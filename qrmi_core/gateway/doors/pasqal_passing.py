@@ -165,7 +165,7 @@ class PasqalPassing(PasqalApi, PassThrough):
                 gap=way.min_poll,
                 is_final=lambda status: status.has_settled,
                 stopping=self.doors.stopping,
-                first=FIRST_LOOK,
+                first=min(FIRST_LOOK, way.min_poll),
                 halving=HALVING * way.min_poll,
             )
         return self._watches[way]

@@ -13,7 +13,7 @@ from qrmi_core.gateway.doors.pass_through import Answer
 __all__ = ["FIRST_LOOK", "HALVING", "Status"]
 
 FIRST_LOOK = 0.4
-"""Seconds after a batch was sent at which it is looked at; pasqal-cloud by itself looks at once, and then after 2 s."""
+"""Seconds after a batch was sent at which it is looked at first, at the latest. Alone, pasqal-cloud looks after 2 s."""
 
 HALVING = 0.2
 """How well it is found out how long batches take, as a share of the least time between two looks."""

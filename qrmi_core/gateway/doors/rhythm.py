@@ -23,7 +23,7 @@ SAFE_GAP = 0.25
 NEAR = 0.1
 """As a share of how long tasks take: what is known as well is known well enough."""
 
-ALIKE = 3
+ALIKE = 2
 """Tasks one after another that tell how long the next will take, where they agree."""
 
 MOST_GROUPS = 10_000

@@ -208,7 +208,7 @@ class WardenReading(WardenNative):
                 gap=way.min_poll,
                 is_final=bool,
                 stopping=self.doors.stopping,
-                first=FIRST_LOOK,
+                first=min(FIRST_LOOK, way.min_poll),
                 halving=HALVING * way.min_poll,
             )
         return self._watches[way]

@@ -77,7 +77,7 @@ class Watch(Generic[Told]):
         """
         self._look = look
         self._gap = gap
-        self._first = max(FIRST_GAP, gap) if first is None else first
+        self._first = max(FIRST_GAP, gap if first is None else first)
         self._is_final = is_final
         self._born: OrderedDict[str, _Birth] = OrderedDict()
         self._durations = Durations(halving=halving)

@@ -123,6 +123,7 @@ class Gateway:
         self.keeper = LeaseKeeper(self.journal, self._source, self.resources.lanes, self._members)
         self._watch = VendorWatch(self.outages, self.vendors, lambda: self.resources, self.within)
         self._ready = asyncio.Event()
+        self._not_ready = "the gateway is still giving back what was left behind when it ended last"
         self._granting: dict[JobKey, asyncio.Task[LeaseRecord]] = {}
         self._releasing: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -170,6 +171,7 @@ class Gateway:
                 break
             except JournalUnavailable as error:
                 _log.error("nothing is granted until the journal can be taken up: %s", error)
+                self._not_ready = f"the gateway cannot take up what was left behind when it ended last: {error}"
                 await polling.pause_async(RECOVERY_GAP)
         self._ready.set()
         self._spawn(self._every(self.settings.poll_slurm, self.look))
@@ -198,8 +200,7 @@ class Gateway:
         try:
             await asyncio.wait_for(self._ready.wait(), START_SECONDS)
         except TimeoutError:
-            text = "the gateway is still giving back what was left behind when it ended last"
-            raise LeaseRefused(text, transient=True) from None
+            raise LeaseRefused(self._not_ready, transient=True) from None
 
     async def stop(self, patience: float = 5.0) -> None:
         """Let grants and releases that go on end, for so many seconds; the journal knows of the others."""

@@ -343,3 +343,21 @@ def test_the_socket_of_a_dead_gateway_is_taken_over(daemons: Munged, tmp_path: P
     with case.running():
         assert AdminClient(case.client(unix=True)).leases() == []
     assert not case.admin.exists()
+
+
+def test_who_asks_before_the_journal_can_be_taken_up_is_told_why(
+    tmp_path: Path, daemons: Munged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: LeaseKeeper) -> None:
+        raise JournalUnavailable("the journal cannot be used (disk is full)", transient=True)
+
+    monkeypatch.setattr(LeaseKeeper, "recover", full)
+    monkeypatch.setattr(service, "START_SECONDS", 0.2)
+    case = Case(tmp_path, daemons.socket)
+    with case.running():
+        status, told = case.ask("GET", "/v1/leases")
+    case.server.gateway.journal.close()
+    assert (status, "left behind when it ended last: the journal cannot be used" in told["error"]["reason"]) == (
+        503,
+        True,
+    )

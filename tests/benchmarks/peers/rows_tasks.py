@@ -94,7 +94,7 @@ def _many(quick: bool) -> list[Measure]:
         ),
         _measure(
             "sequence", "100 tasks of 0 ms in sequence", "<= upstream, or requests alone take as long",
-            _sequence_check, "sequence", arguments={"tasks": 100, "times": times}, rounds=1 if quick else 2,
+            _sequence_check, "sequence", arguments={"tasks": 100, "times": times},
             charted=True,
         ),
     ]  # fmt: skip

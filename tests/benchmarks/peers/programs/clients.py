@@ -74,8 +74,8 @@ class Upstream:
     """QRMI's wheel."""
 
     def __init__(self, url: str) -> None:
-        from qrmi.primitives import QRMIService
-        from qrmi.primitives.ibm import SamplerV2
+        from qrmi.primitives import QRMIService  # type: ignore[import-not-found]
+        from qrmi.primitives.ibm import SamplerV2  # type: ignore[import-not-found]
 
         resources = QRMIService().resources()
         self.resource = next(each for each in resources if each.resource_id() == DEVICE)

@@ -37,7 +37,12 @@ def _keep(key: tuple[bytes, bytes], about: _About) -> None:
 
 def _key(template: bytes, variables: bytes | None) -> tuple[bytes, bytes]:
     values = json.dumps(json.loads(variables or b"{}"), sort_keys=True).encode()
-    return hashlib.sha256(template).digest(), hashlib.sha256(values).digest()
+    return _digest(template), hashlib.sha256(values).digest()
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(template: bytes) -> bytes:
+    return hashlib.sha256(template).digest()
 
 
 def _about(sequence: Sequence[Any]) -> _About:

@@ -104,15 +104,16 @@ def _plain(value: Any) -> Any:
 
 def _build_once(sequence: Sequence[Any], text: str, jobs: tuple[PulserJob, ...]) -> None:
     """Build what was just written from each job's values, so that mistakes show here and not on the device."""
+    data = text.encode()
     if not (sequence.is_parametrized() or sequence.is_register_mappable()):
         if any(job.variables for job in jobs):
             warnings.warn("the jobs have variables and the sequence has none: they change nothing", QRMIWarning, 4)
-        remember(text.encode(), None, sequence)
+        remember(data, None, sequence)
         return
     template = Sequence.from_abstract_repr(text)
     for number, job in enumerate(jobs, 1):
         try:
-            remember(text.encode(), job.variables, template.build(**json.loads(job.variables or b"{}")))
+            remember(data, job.variables, template.build(**json.loads(job.variables or b"{}")))
         except Exception as error:
             error.add_note(f"in job {number} of {len(jobs)}; nothing was submitted")
             raise

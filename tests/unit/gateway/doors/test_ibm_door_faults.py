@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(200)
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with cloud(faults=Faults(retry_after="7"), options=DialectOptions(token_seconds=1.5, list_delay=1.0)) as running:
+    with cloud(faults=Faults(retry_after="7"), options=DialectOptions(token_seconds=4.0, list_delay=1.0)) as running:
         yield running
 
 

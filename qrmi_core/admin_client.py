@@ -77,7 +77,13 @@ class AdminClient:
 
     def usage(self, *, since: float = 0.0, everybody: bool = False) -> list[dict[str, Any]]:
         """The tasks of this user that were submitted since a moment (epoch seconds); of ``everybody`` for operators."""
-        return list(self._asked("GET", f"/v1/usage?since={int(since)}{'&all=1' if everybody else ''}")["tasks"])
+        path = f"/v1/usage?since={int(since)}{'&all=1' if everybody else ''}"
+        page = self._asked("GET", path)
+        tasks = list(page["tasks"])
+        while following := page.get("next"):
+            page = self._asked("GET", f"{path}&after={_part(following)}")
+            tasks += page["tasks"]
+        return tasks
 
     def release(self, job_id: int) -> dict[str, Any]:
         """Give back what a job holds: ``released`` and ``pending`` are lists of leases."""

@@ -7,6 +7,7 @@ import asyncio
 import json
 import math
 import re
+import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from qrmi_core.errors import InputError, LeaseRefused, QRMIError, ResourceNotFound
 from qrmi_core.gateway.auth import Authenticator, Caller, Forbidden, Unauthorized, user_name
+from qrmi_core.gateway.doors.books import USAGE_PAGE, UsagePlace
 from qrmi_core.gateway.guard import Guard, answer, error_answer, read_body
 from qrmi_core.gateway.listing import leases_told, resources_told
 from qrmi_core.gateway.service import Gateway, GrantRefused
@@ -33,6 +35,8 @@ _LEASE = re.compile(r"[0-9a-f]{32}")
 _NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _TASK = re.compile(r"[A-Za-z0-9_~=+-][A-Za-z0-9_.:,~=+-]{0,999}")
 _JOB = re.compile(r"[1-9][0-9]{0,9}")
+_PLACE = re.compile(r"[0-9a-f]{32}")
+_AS_BYTES = struct.Struct(">dq")
 
 Body = Mapping[str, Any]
 Work = Callable[[web.Request, Caller, Body], Awaitable[web.StreamResponse]]
@@ -181,9 +185,11 @@ class Admin:
             since = float(request.query.get("since", "0"))
         except ValueError:
             raise InputError("since: seconds since the epoch were expected") from None
-        return answer(
-            {"tasks": await self._gateway.doors.books.usage(uid=None if everybody else caller.uid, since=since)}
-        )
+        most, after = _limit(request, USAGE_PAGE), _place(request)
+        uid = None if everybody else caller.uid
+        page = await self._gateway.doors.books.usage(uid=uid, since=since, most=most, after=after)
+        following = {"next": _AS_BYTES.pack(*page.next).hex()} if page.next is not None else {}
+        return answer({"tasks": page.tasks, **following})
 
     async def _release(self, request: web.Request, caller: Caller, _: Body) -> web.Response:
         job_id = _job_id(request)
@@ -296,3 +302,21 @@ def _job_id(request: web.Request) -> int:
     if not _JOB.fullmatch(text):
         raise InputError("a job's number was expected in the path: of a task of an array its own")
     return int(text)
+
+
+def _limit(request: web.Request, most: int) -> int:
+    """How many are asked for; as many as there are in one answer by default."""
+    text = request.query.get("limit", str(most))
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or not 1 <= int(text) <= most:
+        raise InputError(f"limit: a number from 1 to {most} was expected")
+    return int(text)
+
+
+def _place(request: web.Request) -> UsagePlace | None:
+    """The place after which it goes on, as the answer before told it."""
+    text = request.query.get("after")
+    if text is None:
+        return None
+    if not _PLACE.fullmatch(text):
+        raise InputError("after: the next of the answer before was expected")
+    return UsagePlace(*_AS_BYTES.unpack(bytes.fromhex(text)))

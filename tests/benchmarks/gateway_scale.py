@@ -389,9 +389,12 @@ def leases(vendor_port: int) -> None:
 
             return ask
 
+        following = f"/v1/usage?all=1&after={at.admin('/v1/usage?all=1')[1]['next']}"
         asks: dict[str, Callable[[], tuple[int, Any]]] = {
             "/v1/leases?all=1": of_admin("/v1/leases?all=1"),
-            "/v1/usage?all=1": of_admin("/v1/usage?all=1"),
+            "/v1/usage?all=1, a page of it": of_admin("/v1/usage?all=1"),
+            "/v1/usage?all=1, the page after it": of_admin(following),
+            "/v1/usage, of a user who ran nothing": of_admin("/v1/usage"),
             "/v1/usage?all=1, of the last minute": of_admin(f"/v1/usage?all=1&since={time.time() - 60:.0f}"),
             "/v1/resources": of_admin("/v1/resources"),
             "a user's GET /jobs?limit=10, of 200": of_door("/jobs?limit=10"),

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qrmi_core.leases import LeaseRecord, LeaseTask
 from qrmi_core.leases.journal import JournalUnavailable
@@ -22,22 +22,39 @@ from qrmi_core.leases.sqlite_journal import TASK_COLUMNS, SqliteJournal
 if TYPE_CHECKING:
     from qrmi_core.gateway.metrics import Metrics
 
-__all__ = ["KEPT_SECONDS", "Books"]
+__all__ = ["KEPT_SECONDS", "USAGE_PAGE", "Books", "UsagePage", "UsagePlace"]
 
 _log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 7 * 86400.0
 MOST_LISTED = 10_000
+USAGE_PAGE = 1000
+"""How many tasks `qrmi usage` is told of in one answer, at most: the event loop makes it into JSON."""
 
 _COLUMNS = ", ".join(f"tasks.{name}" for name in TASK_COLUMNS)
 _OWNERS = "leases.uid = ? AND leases.account IS ? AND tasks.resource = ? AND tasks.submitted > ?"
 _FROM = "FROM tasks JOIN leases ON leases.id = tasks.lease"
 _USAGE = ", ".join(
-    [f"leases.{name}" for name in ("id", "array", "job_id", "uid", "user", "account")]
+    ["tasks.submitted", "tasks.rowid"]
+    + [f"leases.{name}" for name in ("id", "array", "job_id", "uid", "user", "account")]
     + [f"tasks.{name}" for name in ("resource", "task_id", "program", "submitted", "started", "ended")]
     + [f"tasks.{name}" for name in ("shots", "usage", "outcome")]
 )
 _NOTHING: dict[tuple[str, str], LeaseTask] = {}
+
+
+class UsagePlace(NamedTuple):
+    """Where a task stands in the list of what was run: by the time of its submission, then in the journal's order."""
+
+    submitted: float
+    row: int
+
+
+class UsagePage(NamedTuple):
+    """Some of what was run, the last first; the rest comes after ``next``, which is None where this is the rest."""
+
+    tasks: list[dict[str, Any]]
+    next: UsagePlace | None
 
 
 class Books:
@@ -143,15 +160,24 @@ class Books:
         except JournalUnavailable as error:
             tell(error)
 
-    async def usage(self, *, uid: int | None = None, since: float = 0.0) -> list[dict[str, Any]]:
-        """What was run, the last first, as `qrmi usage` is told; of one user, or of all."""
-        where = "kind = 'task' AND tasks.submitted >= ?" + ("" if uid is None else " AND leases.uid = ?")
-        query = f"SELECT {_USAGE} {_FROM} WHERE {where} ORDER BY tasks.submitted DESC"
-        used: list[dict[str, Any]] = await self._within(self._used, query, (since, *(() if uid is None else (uid,))))
-        return used
+    async def usage(
+        self, *, uid: int | None = None, since: float = 0.0, most: int = USAGE_PAGE, after: UsagePlace | None = None
+    ) -> UsagePage:
+        """What was run, the last first, as `qrmi usage` is told; of one user, or of all; that ``after`` a place."""
+        where, values = "tasks.kind = 'task' AND tasks.submitted >= ?", [since]
+        if uid is not None:
+            where, values = f"{where} AND leases.uid = ?", [*values, uid]
+        if after is not None:
+            where, values = f"{where} AND (tasks.submitted, tasks.rowid) < (?, ?)", [*values, *after]
+        order = "ORDER BY tasks.submitted DESC, tasks.rowid DESC LIMIT ?"
+        page: UsagePage = await self._within(self._used, f"SELECT {_USAGE} {_FROM} WHERE {where} {order}", values, most)
+        return page
 
-    def _used(self, query: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
-        return [self._told(*row) for row in self._journal.rows(query, values)]
+    def _used(self, query: str, values: list[Any], most: int) -> UsagePage:
+        rows = self._journal.rows(query, (*values, most + 1))
+        page = rows[:most]
+        following = UsagePlace(*page[-1][:2]) if len(rows) > most else None
+        return UsagePage([self._told(*row[2:]) for row in page], following)
 
     def _told(
         self, lease: str, job: str | None, job_id: int, uid: int, user: str, account: str, *row: Any

@@ -168,12 +168,12 @@ def test_what_came_of_a_task_is_kept_and_counted_once(journal: SqliteJournal) ->
     assert 'qrmi_tasks_ended_total{outcome="completed",program="sampler",resource="fez"} 1.0' in text
     assert 'qrmi_device_seconds_total{program="sampler",resource="fez"} 1.5' in text
     with books(journal) as (later, _, _):
-        (told,) = do(later.usage(uid=7))
+        (told,) = do(later.usage(uid=7)).tasks
         assert {key: told[key] for key in ("task", "usage_seconds", "shots", "outcome", "account", "job_id")} == {
             "task": "t", "usage_seconds": 1.5, "shots": 100, "outcome": "completed", "account": "physics", "job_id": 1,
         }  # fmt: skip
-        assert do(later.usage(uid=8)) == []
-        assert do(later.usage(since=11.0)) == []
+        assert do(later.usage(uid=8)).tasks == []
+        assert do(later.usage(since=11.0)).tasks == []
 
 
 @pytest.fixture

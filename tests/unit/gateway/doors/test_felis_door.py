@@ -114,7 +114,7 @@ def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock, caplog
         resource.task_info(UNKNOWN)
     with pytest.raises(InputError, match="nbShot"):
         resource._create({"nbShot": 1})
-    told = {each["task"]: each for each in gateway.do(gateway.gateway.doors.books.usage(uid=1001))}
+    told = {each["task"]: each for each in gateway.do(gateway.gateway.doors.books.usage(uid=1001)).tasks}
     done, cancelled = told[task.id], told[slow.id]
     assert (done["program"], done["shots"], done["outcome"]) == ("qir", SHOTS, "completed")
     assert done["submitted"] <= done["ended"]

@@ -303,7 +303,7 @@ def test_what_came_of_a_job_is_in_the_books(gateway: Doored) -> None:
     finished(job, task)
 
     def told() -> dict[str, Any]:
-        rows = gateway.do(gateway.gateway.doors.books.usage(uid=ALICE))
+        rows = gateway.do(gateway.gateway.doors.books.usage(uid=ALICE)).tasks
         return next(row for row in rows if row["task"] == task)
 
     assert polling.wait_until(lambda: told()["outcome"] == "completed", timeout=PATIENCE)

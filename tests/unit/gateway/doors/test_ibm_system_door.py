@@ -152,7 +152,7 @@ def test_our_driver_in_a_job(
     assert resource.task_ids() == [slow.id, task.id]
     with pytest.raises(TaskNotFound, match=UNKNOWN):
         resource.task_info(UNKNOWN)
-    told = {each["task"]: each for each in gateway.do(gateway.gateway.doors.books.usage(uid=1001))}
+    told = {each["task"]: each for each in gateway.do(gateway.gateway.doors.books.usage(uid=1001)).tasks}
     done, cancelled = told[task.id], told[slow.id]
     assert (done["program"], done["outcome"], cancelled["outcome"]) == ("sampler", "completed", "cancelled")
     assert done["usage_seconds"] > 0

@@ -94,7 +94,7 @@ def test_our_driver_in_a_job(gateway: Doored, vendor: Site, clock: Clock, caplog
     assert slow.status() is TaskStatus.CANCELLED
     with pytest.raises(TaskNotFound, match=UNKNOWN):
         resource.task_info(UNKNOWN)
-    told = {each["task"]: each for each in gateway.do(gateway.gateway.doors.books.usage(uid=1001))}
+    told = {each["task"]: each for each in gateway.do(gateway.gateway.doors.books.usage(uid=1001)).tasks}
     done, cancelled = told[task.id], told[slow.id]
     assert (done["program"], done["shots"], done["outcome"]) == ("circuit", 5, "completed")
     assert done["usage_seconds"] > 0

@@ -81,7 +81,7 @@ def test_results_arrive_none_runs_twice_and_what_nobody_knows_is_told(
             assert all("nobody knows whether the task was taken" in text for text in unknown)
             assert len(known) <= vendor.emulator.device.runs <= len(known) + len(unknown)
             assert case.type == "iqm-server" or not unknown
-            noted = [each["task"] for each in gateway.do(gateway.gateway.doors.books.usage())]
+            noted = [each["task"] for each in gateway.do(gateway.gateway.doors.books.usage()).tasks]
             assert {task.id for task in known.values()} <= set(noted)
             assert len(noted) == len(set(noted))
             gateway.release(replace(job, url=gateway.url))

@@ -51,7 +51,7 @@ def test_a_task_that_nobody_asked_about_is_in_the_books(
             assert polling.wait_until(lambda: directly.task_status(task) is TaskStatus.COMPLETED, timeout=30)
             gateway.release(job)
             assert polling.wait_until(lambda: gateway.keeper.live() == [], timeout=15)
-            (told,) = gateway.do(gateway.gateway.doors.books.usage())
+            (told,) = gateway.do(gateway.gateway.doors.books.usage()).tasks
             assert (told["task"], told["outcome"], told["shots"]) == (task, "completed", shots)
             assert told["ended"] >= told["submitted"] - 1
             assert (told["usage_seconds"] is not None) is seconds

@@ -96,6 +96,17 @@ def engine_types() -> frozenset[str]:
     return frozenset(name for name, point in _found().items() if point.group == ENGINES)
 
 
+def lacking(name: str) -> str | None:
+    """What an embedded engine of that name needs that is not installed; None where there would be none of that name."""
+    for kind in engine_types():
+        loaded = _loaded(kind)
+        if not isinstance(loaded, QRMIError):
+            for beginning, needs in cast("type[EngineResource]", loaded).lacking().items():
+                if name.startswith(beginning):
+                    return needs
+    return None
+
+
 def embedded() -> tuple[dict[str, tuple[str, Mapping[str, str]]], list[QRMIError]]:
     """The engines that need no configuration, name -> (type, environment block), and what could not be loaded."""
     found: dict[str, tuple[str, Mapping[str, str]]] = {}

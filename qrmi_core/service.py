@@ -196,6 +196,8 @@ class QRMIService:
             raise AmbiguousResource(
                 f"{where} has several QPUs whose device is {name}, name one: {', '.join(found)}", resource=name
             )
+        if not self.in_job and (lacking := discovery.lacking(name)):
+            raise ResourceNotFound(f"{where} has no QPU named {name}: {lacking}", resource=name)
         simulated = f"{' and '.join(simulators)} simulates that device; " if simulators else ""
         known = did_you_mean(name, list(self._listed))
         raise ResourceNotFound(f"{where} has no QPU named {name}: {simulated}{known}", resource=name)

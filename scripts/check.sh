@@ -18,7 +18,7 @@ check imports lint-imports --no-cache --no-logo
 check dependencies deptry .
 check types mypy
 check distribution python scripts/check_distribution.py \
-    bare qiskit pulser ibm-system server gateway qiskit-pasqal all
+    bare qiskit qiskit-qpu pulser ibm-system server gateway qiskit-pasqal all
 
 if [ -n "$failed" ]; then
     printf '\nFailed:%s\n' "$failed"

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"qrmi_core", "qrmi_qiskit", "qrmi_pulser"}
 NEEDS = {
     "qiskit": {"qrmi_qiskit"},
+    "qiskit-qpu": {"qrmi_qiskit"},
     "pulser": {"qrmi_pulser"},
     "emulators": {"qrmi_pulser"},
     "qiskit-pasqal": {"qrmi_pulser", "qrmi_qiskit"},
@@ -42,7 +43,10 @@ import importlib, importlib.metadata, pkgutil, sys
 
 # Modules for which there are extras of their own, and the packages without which they cannot be imported.
 SERVER = {"aiohttp", "msgspec", "multidict", "yarl"}
-APART = {"qrmi_core.gateway": SERVER, "qrmi_core.conformance": SERVER, "qrmi_pulser.qiskit_backend": {"qiskit"}}
+SIMULATORS = dict.fromkeys(("qrmi_qiskit.aer", "qrmi_qiskit.felis", "qrmi_qiskit.iqm"), {"qiskit_aer"})
+APART = {
+    "qrmi_core.gateway": SERVER, "qrmi_core.conformance": SERVER, "qrmi_pulser.qiskit_backend": {"qiskit"}, **SIMULATORS
+}
 there, *packages = sys.argv[1:]
 for package in packages:
     module = importlib.import_module(package)
@@ -58,6 +62,20 @@ for entry in importlib.metadata.distribution("qrmi-providers").entry_points:
     # What knows a framework is asked for only where that framework is.
     if entry.group not in ("qrmi.conformance", "qrmi.converters") or entry.value.split(".")[0] in packages:
         entry.load()
+"""
+
+WITHOUT_SIMULATORS = """
+import importlib.util
+from qrmi_core import ResourceNotFound
+from qrmi_qiskit import QRMIProvider
+
+assert not any(map(importlib.util.find_spec, ("qiskit_aer", "qiskit_ibm_runtime")))
+try:
+    QRMIProvider().backend("aer_fez")
+except ResourceNotFound as error:
+    assert str(error).endswith("need qiskit-ibm-runtime: pip install 'qrmi-providers[qiskit]'"), error
+else:
+    raise AssertionError("aer_fez is there")
 """
 
 
@@ -117,15 +135,31 @@ def check(extra: str, wheel: Path, directory: Path) -> None:
     # Of torch there are builds without the gigabytes for GPUs; pip's configuration says where.
     install(requirement, directory, prefer_uv=extra != "emulators")
     server = "aiohttp,msgspec,multidict,yarl"
-    there = {"bare": "-", "ibm-system": "-", "all": f"{server},qiskit", "qiskit-pasqal": f"{server},qiskit"}
+    qiskit = f"{server},qiskit,qiskit_aer"
+    there = {
+        "bare": "-",
+        "ibm-system": "-",
+        "qiskit-qpu": "qiskit",
+        **dict.fromkeys(("qiskit", "qiskit-pasqal", "all"), qiskit),
+    }
     packages = ["qrmi_core", *sorted(NEEDS.get(extra, ()))]
     run(directory / "bin/python", "-c", SMOKE, there.get(extra, server), *packages, cwd=directory)
     answer = run(directory / "bin/qrmi", "--help", cwd=directory)
     if "Usage: qrmi" not in answer:
         raise SystemExit(f"`qrmi --help` with the extra {extra} answered:\n{answer}")
     check_slurm_files(directory)
+    if extra == "qiskit-qpu":
+        check_without_simulators(directory)
     if extra in TESTS:
         run_tests(directory, *TESTS[extra])
+
+
+def check_without_simulators(directory: Path) -> None:
+    """Nothing of what makes programs start slowly is there, and who asks for a simulator is told what to install."""
+    run(directory / "bin/python", "-c", WITHOUT_SIMULATORS, cwd=directory)
+    listed = run(directory / "bin/qrmi", "resources", cwd=directory)
+    if "aer_ideal needs qiskit_aer: pip install 'qrmi-providers[qiskit]'" not in listed:
+        raise SystemExit(f"`qrmi resources` without simulators answered:\n{listed}")
 
 
 def check_slurm_files(directory: Path) -> None:

@@ -11,11 +11,12 @@ import typer
 
 from qrmi_core.cli.options import Config, Json
 from qrmi_core.cli.output import find, note, print_json, print_table, print_text, waiting
+from qrmi_core.errors import QRMIError
 
 if TYPE_CHECKING:
     from qrmi_core.admin_client import AdminClient
     from qrmi_core.cli.probe import Answer
-    from qrmi_core.service import QRMIService
+    from qrmi_core.service import ListedResource, QRMIService
 
 __all__ = ["add_to"]
 
@@ -39,7 +40,7 @@ def resources(config: Config = None, as_json: Json = False) -> None:
     service = QRMIService(config)
     for problem in service.problems:
         note(str(problem))
-    rows = [(entry.name, entry.type, entry.origin, str(entry.problem or "")) for entry in service.listing()]
+    rows = [(entry.name, entry.type, entry.origin, _problem(entry)) for entry in service.listing()]
     if as_json:
         keys = ("name", "type", "origin", "problem")
         print_json([dict(zip(keys, (*known, problem or None), strict=True)) for *known, problem in rows])
@@ -113,6 +114,18 @@ def _of_site(service: QRMIService, config: Path | None, name: str) -> tuple[Admi
     settings = load_client_settings(file)
     kind = next((each.type for each in settings.resources if each.name == name), None)
     return None if kind is None else (AdminClient(settings), kind)
+
+
+def _problem(entry: ListedResource) -> str:
+    """Why it cannot be used, as far as is known without asking anybody."""
+    from qrmi_core.engines import EngineResource
+
+    if isinstance(entry.made, EngineResource):
+        try:
+            entry.made.verify_access()
+        except QRMIError as error:
+            return str(error)
+    return str(entry.problem or "")
 
 
 def _row(answer: Answer) -> tuple[str, ...]:

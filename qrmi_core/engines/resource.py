@@ -72,6 +72,11 @@ class EngineResource(BatchResource):
     def embedded(cls) -> Mapping[str, Mapping[str, str]]:
         """The resources that exist without any configuration: name -> environment block."""
 
+    @classmethod
+    def lacking(cls) -> Mapping[str, str]:
+        """How names begin that :meth:`embedded` would have with more packages -> which, and how to install them."""
+        return {}
+
     def imitates(self) -> tuple[str, ...]:
         """The vendors' names of the devices that it stands for, to which it answers in a job too."""
         return ()

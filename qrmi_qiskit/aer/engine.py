@@ -27,6 +27,9 @@ from qrmi_qiskit.aer.snapshots import snapshot_device, snapshot_names
 __all__ = ["MAX_PUBS", "AerSimulator"]
 
 MAX_PUBS = 10_000
+_PREFIX = "aer_"
+_EXTRA = "qiskit"
+_INSTALL = f"pip install 'qrmi-providers[{_EXTRA}]'"
 _PROGRAMS = ("sampler", "estimator", "executor")
 _KEYS = frozenset({"options", "precision", "pubs", "resilience_level", "shots", "support_qiskit", "version"})
 
@@ -38,7 +41,7 @@ class AerSimulator(EngineResource):
     takes = (QiskitPrimitive,)
     worker = "qrmi_qiskit.aer.worker"
     requires = ("qiskit", "qiskit_aer")
-    extra = "qiskit"
+    extra = _EXTRA
     variables: ClassVar[tuple[Variable, ...]] = (
         Variable(SNAPSHOT, f"the snapshot to simulate, such as fez, or {IDEAL}", required=True),
         Variable(METHOD, f"Aer's simulation method: {', '.join(METHODS)} (default automatic)"),
@@ -66,7 +69,13 @@ class AerSimulator(EngineResource):
 
     @classmethod
     def embedded(cls) -> Mapping[str, Mapping[str, str]]:
-        return {f"aer_{snapshot}": {SNAPSHOT: snapshot} for snapshot in (IDEAL, *snapshot_names())}
+        return {_PREFIX + snapshot: {SNAPSHOT: snapshot} for snapshot in (IDEAL, *snapshot_names())}
+
+    @classmethod
+    def lacking(cls) -> Mapping[str, str]:
+        if snapshot_names():
+            return {}
+        return {_PREFIX: f"simulators of IBM's devices need qiskit-ibm-runtime: {_INSTALL}"}
 
     def imitates(self) -> tuple[str, ...]:
         return () if self.snapshot == IDEAL else (snapshot_device(self.snapshot),)
@@ -152,7 +161,7 @@ def _unknown_snapshot(snapshot: str) -> str:
     if not names:
         return (
             f"{SNAPSHOT} is {snapshot!r}, and there are no snapshots: qiskit-ibm-runtime brings them, "
-            f"pip install 'qrmi-providers[qiskit]' (only {IDEAL} works without)"
+            f"{_INSTALL} (only {IDEAL} works without)"
         )
     near = difflib.get_close_matches(snapshot, (IDEAL, *names), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"the first are {', '.join(names[:5])}"

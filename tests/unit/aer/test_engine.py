@@ -21,6 +21,7 @@ from qrmi_core import (
     PulserBatch,
     QiskitPrimitive,
     QRMIService,
+    ResourceNotFound,
     ResourceUnavailable,
     UnsupportedPayload,
 )
@@ -67,6 +68,11 @@ def test_without_the_package_of_snapshots_there_is_the_ideal_one() -> None:
     assert list(AerSimulator.embedded()) == ["aer_ideal"]
     with pytest.raises(ResourceUnavailable, match="mine: QRMI_AER_SNAPSHOT is 'fez', and there are no snapshots"):
         engine(AER_SNAPSHOT="fez")
+    said = "no QPU named aer_fez: simulators of IBM's devices need qiskit-ibm-runtime: pip install 'qrmi-providers"
+    with pytest.raises(ResourceNotFound, match=said):
+        QRMIService().resource("aer_fez")
+    with pytest.raises(ResourceNotFound, match="no QPU named ibm_fez: there are aer_ideal"):
+        QRMIService().resource("ibm_fez")
 
 
 def test_an_unknown_snapshot_is_told_with_near_ones() -> None:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import ssl
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
@@ -39,10 +40,35 @@ HANDSHAKE = "during_handshake"
 
 
 class Way(NamedTuple):
-    """The connections to one server; ``whole``: a proxy stands in between that wants the whole URL."""
+    """The connections to one server.
+
+    ``whole``: a proxy stands in between that wants the whole URL; ``direct``: none does.
+    """
 
     pool: HTTPConnectionPool
-    whole: bool
+    whole: bool = False
+    direct: bool = False
+
+    def taken(self) -> HTTPConnection | None:
+        """A connection to the server itself that is open and idle, for :meth:`give_back`; None where there is none."""
+        if not self.direct or (kept := self.pool.pool) is None:
+            return None
+        try:
+            connection: Any = kept.get_nowait()
+        except queue.Empty:
+            return None
+        if connection is not None and connection.is_connected:
+            return cast("HTTPConnection", connection)
+        self.give_back(connection)
+        return None
+
+    def give_back(self, connection: HTTPConnection | None) -> None:
+        """Keep it for the next request, where it is not closed."""
+        try:
+            self.pool.pool.put_nowait(connection)  # type: ignore[union-attr]
+        except (AttributeError, queue.Full):  # the pool has been closed meanwhile
+            if connection is not None:
+                connection.close()
 
 
 class Connections:
@@ -94,7 +120,7 @@ class Connections:
         settings = self._settings
         host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
         if settings.socket:
-            return Way(_UnixPool(settings.socket), whole=False)
+            return Way(_UnixPool(settings.socket), direct=True)
         options: dict[str, Any] = {"maxsize": POOL, "socket_options": SOCKET_OPTIONS}
         if parts.scheme == "https":
             options["ssl_context"] = self._tls()
@@ -103,7 +129,7 @@ class Connections:
             pool = _manager(proxy, options).connection_from_host(host, port, parts.scheme)
             return Way(pool, whole=parts.scheme == "http" and not proxy.lower().startswith("socks"))
         kind: type[HTTPConnectionPool] = _SafePool if parts.scheme == "https" else HTTPConnectionPool
-        return Way(kind(host, port, **options), whole=False)
+        return Way(kind(host, port, **options), direct=True)
 
     def _tls(self) -> ssl.SSLContext:
         """Made once: reading everybody's certificates takes longer than a handshake."""

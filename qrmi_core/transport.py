@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from urllib3 import BaseHTTPResponse, Retry, Timeout
+from urllib3 import Retry, Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -23,14 +23,14 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from qrmi_core.connections import HANDSHAKE, Connections
+from qrmi_core.connections import HANDSHAKE, Connections, Way
 from qrmi_core.exchanges import Body, ExchangeFailed, without_query
 from qrmi_core.http_settings import CA, CONNECT_TIMEOUT, DEADLINE, PROXY, READ_TIMEOUT, HttpSettings
+from qrmi_core.kept_exchanges import Answer, TooSlow, answered, body_of, written
 from qrmi_core.sharing import shared
 
 __all__ = ["ExchangeFailed", "Transport"]
 
-PIECE = 2**16
 ONCE = Retry(False, redirect=False)
 
 
@@ -65,29 +65,66 @@ class Transport:
         try:
             way = self._kept.way(parts)
             target = url if way.whole else f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            try:
-                answer = way.pool.urlopen(
-                    method,
-                    target,
-                    body=data,
-                    headers=headers,
-                    retries=ONCE,
-                    redirect=False,
-                    assert_same_host=False,
-                    timeout=Timeout(connect=settings.connect_timeout, read=silence),
-                    preload_content=False,
-                    decode_content=False,
-                )
-            except ValueError:
-                raise _unwritable(url) from None
-            try:
-                body = self._body(answer, limit)
-            finally:
-                answer.close()
+            answer = None
+            if data is None or isinstance(data, bytes):
+                answer = self._on_kept(way, method, target, headers, data, silence, limit)
+            if answer is None:
+                answer = self._by_library(way, method, url, target, headers, data, silence, limit)
         except (HTTPError, OSError) as error:
             raise self._failure(url, error, silence) from error
         self._kept.used()
-        return answer.status, answer.headers, body
+        return answer
+
+    @staticmethod
+    def _on_kept(
+        way: Way,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        silence: float,
+        limit: float,
+    ) -> Answer | None:
+        """The exchange on a connection that is open already; None where there is none, or it is not for this."""
+        connection = way.taken()
+        if connection is None:
+            return None
+        try:
+            request = written(connection, method, target, headers, data)
+            return answered(connection, method, request, silence, limit) if request else None
+        finally:
+            way.give_back(connection)
+
+    def _by_library(
+        self,
+        way: Way,
+        method: str,
+        url: str,
+        target: str,
+        headers: Mapping[str, str],
+        data: Body | None,
+        silence: float,
+        limit: float,
+    ) -> Answer:
+        try:
+            answer = way.pool.urlopen(
+                method,
+                target,
+                body=data,
+                headers=headers,
+                retries=ONCE,
+                redirect=False,
+                assert_same_host=False,
+                timeout=Timeout(connect=self._settings.connect_timeout, read=silence),
+                preload_content=False,
+                decode_content=False,
+            )
+        except ValueError:
+            raise _unwritable(url) from None
+        try:
+            return answer.status, answer.headers, body_of(answer, limit)
+        finally:
+            answer.close()
 
     def close(self) -> None:
         """Close the kept connections; the next request opens new ones."""
@@ -108,20 +145,11 @@ class Transport:
             raise ExchangeFailed(text, sent=False, again=False)
         return parts
 
-    @staticmethod
-    def _body(answer: BaseHTTPResponse, limit: float) -> bytes:
-        pieces = []
-        while piece := answer.read1(PIECE, decode_content=True):
-            pieces.append(piece)
-            if time.monotonic() > limit:
-                raise _TooSlow
-        return b"".join(pieces)
-
     def _failure(self, url: str, error: BaseException, silence: float) -> ExchangeFailed:
         shown = without_query(url)
         cause = _cause(error)
         why = " ".join(str(cause).split()) or type(cause).__name__
-        if isinstance(error, _TooSlow):
+        if isinstance(error, TooSlow):
             text = f"{shown} answered too slowly: its answer was not there after {self._settings.deadline:g} s"
             return ExchangeFailed(f"{text} ({DEADLINE} of {self._resource})", sent=True, again=False, silent=True)
         if isinstance(error, ProxyError):
@@ -155,10 +183,6 @@ class Transport:
                 f"of {self._resource}"
             )
         return ExchangeFailed(f"no safe connection to {shown}: {why}{hint}", sent=False, again=False)
-
-
-class _TooSlow(OSError):
-    """An answer came in pieces, and not within the deadline."""
 
 
 def _unwritable(url: str) -> ExchangeFailed:

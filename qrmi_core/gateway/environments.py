@@ -22,10 +22,12 @@ from qrmi_core.environment import JobEnvironment, JobResource, write_job
 from qrmi_core.errors import ConfigurationError, LeaseRefused
 from qrmi_core.gateway.doors.door import Door, VendorVariables
 from qrmi_core.http_settings import CA, DEADLINE
-from qrmi_core.leases import Holder, LeaseRecord
+from qrmi_core.leases import Holder, LeaseRecord, LeaseTask
+from qrmi_core.leases.settling import with_outcome
 from qrmi_core.names import LICENCE, licence
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.sharing import Shared
+from qrmi_core.tasks import TaskInfo
 
 __all__ = ["Access", "Environments", "JobDoors", "JobVariables"]
 
@@ -183,10 +185,10 @@ class Environments:
         """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
         return name in self.resources and self.access(name) == "direct"
 
-    def outcomes_are_kept(self, name: str) -> bool:
-        """Whether the door of a resource is the one to note what came of tasks."""
-        door = self._door(name) if name in self.resources else None
-        return door is not None and door.keeps_outcomes
+    def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+        """A task as it is kept once it has ended: as its door would, where it is behind one."""
+        door = self._door(task.resource) if task.resource in self.resources else None
+        return with_outcome(task, info) if door is None else door.with_outcome(task, info)
 
     def bare(self, name: str, context: JobContext, seconds: float) -> QuantumResource:
         """The resource as the gateway itself asks it, giving up after about so many seconds.

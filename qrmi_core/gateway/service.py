@@ -30,11 +30,12 @@ from qrmi_core.gateway.settings import GatewaySettings, load_gateway_settings
 from qrmi_core.gateway.site_view import SlurmSide
 from qrmi_core.gateway.vendor_view import VendorView
 from qrmi_core.gateway.vendor_watch import MembersInService, VendorWatch
-from qrmi_core.leases import Holder, JobKey, JournalUnavailable, LeaseRecord
+from qrmi_core.leases import Holder, JobKey, JournalUnavailable, LeaseRecord, LeaseTask
 from qrmi_core.leases.keeper import JOB_OVER, TIME_OVER, LeaseKeeper
 from qrmi_core.leases.sqlite_journal import SqliteJournal
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.slurm.controller import ControllerUnreachable, SlurmJob
+from qrmi_core.tasks import TaskInfo
 
 if TYPE_CHECKING:
     from qrmi_core.gateway.job_comments import JobComments
@@ -81,8 +82,8 @@ class _Source:
     def only_announced(self, name: str) -> bool:
         return self.environments.only_announced(name)
 
-    def outcomes_are_kept(self, name: str) -> bool:
-        return self.environments.outcomes_are_kept(name)
+    def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+        return self.environments.with_outcome(task, info)
 
     def refusal(self, name: str, holder: Holder) -> str | None:
         return self.environments.refusal(name, holder)

@@ -89,10 +89,11 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def update_task(self, task: LeaseTask) -> Future[None]:
+    def update_task(self, task: LeaseTask, *, once: bool = False) -> Future[None]:
         """Keep what is known of a task by now, whichever lease it is of; one that is not there is left out.
 
-        It does not block; what is kept later stands, but what has ended stays so.
+        It does not block; what is kept later stands, but what has ended stays so. With ``once`` a task that is known to
+        have ended stays as it is.
         """
 
     @abstractmethod
@@ -146,10 +147,10 @@ class MemoryJournal(Journal):
         kept.set_result(room)
         return kept
 
-    def update_task(self, task: LeaseTask) -> Future[None]:
+    def update_task(self, task: LeaseTask, *, once: bool = False) -> Future[None]:
         with self._lock:
             for lease_id, tasks in self._tasks.items():
-                if task in tasks and (task.ended is not None or self._is_unfinished(tasks, task)):
+                if task in tasks and ((task.ended is not None and not once) or self._is_unfinished(tasks, task)):
                     self._tasks[lease_id] = {task if each == task else each: None for each in tasks}
         kept: Future[None] = Future()
         kept.set_result(None)

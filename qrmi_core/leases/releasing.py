@@ -14,10 +14,11 @@ from qrmi_core.leases.journal import Journal, LeaseTask
 from qrmi_core.leases.keyed_locks import KeyedLocks
 from qrmi_core.leases.lanes import Lanes
 from qrmi_core.leases.records import Acquisition, AcquisitionState, Holder, LeaseRecord, LeaseState
-from qrmi_core.leases.settling import note_outcome, note_outcomes, note_unannounced
+from qrmi_core.leases.settling import note_outcomes, note_unannounced
 from qrmi_core.leases.vendor_side import give_back
 from qrmi_core.resource import QuantumResource
 from qrmi_core.submission import LIST_LAG
+from qrmi_core.tasks import TaskInfo
 
 __all__ = ["Releaser", "ResourceSource"]
 
@@ -64,8 +65,11 @@ class ResourceSource(Protocol):
     def only_announced(self, name: str) -> bool:
         """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
 
-    def outcomes_are_kept(self, name: str) -> bool:
-        """Whether what came of tasks is noted by whoever passes them on, and by nobody else."""
+    def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+        """A task as the journal is to keep it, of which its vendor tells that it ended, or that there is none.
+
+        None where nothing is to be noted.
+        """
 
     def refusal(self, name: str, holder: Holder) -> str | None:
         """Why the holder may not have a resource, or a pool, at all; None where it may."""
@@ -310,13 +314,13 @@ class Releaser:
         for task in self._tasks(record, resource):
             if task in stopped or task.kind == SESSION:
                 continue
+            info: TaskInfo | None = None
             try:
-                info = resource.task_info(task.task_id)
-                ended = info.status.is_final
-                if ended and not self._source.outcomes_are_kept(resource.name):
-                    note_outcome(self._journal, task, info).result()
-            except TaskNotFound:
-                ended = True
+                with contextlib.suppress(TaskNotFound):
+                    info = resource.task_info(task.task_id)
+                ended = info is None or info.status.is_final
+                if ended and (known := self._source.with_outcome(task, info)) is not None:
+                    self._journal.update_task(known, once=True).result()
             except QRMIError as error:
                 if not _is_given_up(record, task, error, acquisition.tries):
                     raise
@@ -328,9 +332,8 @@ class Releaser:
 
     def _note_outcomes(self, record: LeaseRecord, resource: QuantumResource, seconds: float) -> bool:
         """Note what came of tasks of which nobody has; whether there is nothing more to be noted."""
-        if self._source.outcomes_are_kept(resource.name):
-            return True
-        return note_outcomes(self._journal, self._tasks(record, resource), resource, seconds=seconds)
+        outcome = self._source.with_outcome
+        return note_outcomes(self._journal, self._tasks(record, resource), resource, outcome, seconds=seconds)
 
     def _tasks(self, record: LeaseRecord, resource: QuantumResource) -> list[LeaseTask]:
         return [task for task in self._journal.tasks(record.id) if task.resource == resource.name]

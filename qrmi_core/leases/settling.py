@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -13,9 +13,12 @@ from qrmi_core.leases.journal import MOST_TASKS, Journal, LeaseTask
 from qrmi_core.resource import QuantumResource
 from qrmi_core.tasks import TaskInfo
 
-__all__ = ["note_outcome", "note_outcomes", "note_unannounced"]
+__all__ = ["Outcome", "note_outcomes", "note_unannounced", "with_outcome"]
 
 TASK = "task"
+
+Outcome = Callable[[LeaseTask, TaskInfo | None], LeaseTask | None]
+"""A task with what came of it, of which its vendor tells this, or knows nothing; None where nothing is to be noted."""
 
 
 def note_unannounced(journal: Journal, lease_id: str, resource: QuantumResource) -> bool:
@@ -32,10 +35,10 @@ def note_unannounced(journal: Journal, lease_id: str, resource: QuantumResource)
     return listed is not None
 
 
-def note_outcomes(journal: Journal, tasks: Iterable[LeaseTask], resource: QuantumResource, *, seconds: float) -> bool:
+def note_outcomes(
+    journal: Journal, tasks: Iterable[LeaseTask], resource: QuantumResource, outcome: Outcome, *, seconds: float
+) -> bool:
     """Note how tasks ended, as far as their vendor tells within so many seconds; whether that is all of them.
-
-    What the vendor does not know any more stays without an outcome.
 
     Raises:
         JournalUnavailable: the journal cannot be written.
@@ -48,27 +51,33 @@ def note_outcomes(journal: Journal, tasks: Iterable[LeaseTask], resource: Quantu
         if time.monotonic() > end:
             all_known = False
             break
+        info: TaskInfo | None = None
         try:
             info = resource.task_info(task.task_id)
         except TaskNotFound:
-            continue
+            pass
         except QRMIError as error:
             all_known = False
             if isinstance(error, VendorUnreachable):
                 break
             continue
-        if info.status.is_final:
-            noted.append(note_outcome(journal, task, info))
-        else:
+        if info is not None and not info.status.is_final:
             all_known = False
+        elif (known := outcome(task, info)) is not None:
+            noted.append(journal.update_task(known, once=True))
     for each in noted:
         each.result()
     return all_known
 
 
-def note_outcome(journal: Journal, task: LeaseTask, info: TaskInfo) -> Future[None]:
-    """Note how a task ended; what was known of it before and the vendor does not tell stays."""
-    known = replace(
+def with_outcome(task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+    """A task with how it ended; what was known of it before and the vendor does not tell stays.
+
+    None where the vendor does not know it any more: it stays without an outcome.
+    """
+    if info is None:
+        return None
+    return replace(
         task,
         program=info.program or task.program,
         started=task.started if info.started is None else info.started,
@@ -77,4 +86,3 @@ def note_outcome(journal: Journal, task: LeaseTask, info: TaskInfo) -> Future[No
         usage=task.usage if info.qpu_seconds is None else info.qpu_seconds,
         outcome=info.status.value,
     )
-    return journal.update_task(known)

@@ -250,8 +250,8 @@ class SqliteJournal(Journal):
 
         return self.change(work)
 
-    def update_task(self, task: LeaseTask) -> Future[None]:
-        values = (*task.row()[2:], task.resource, task.task_id, task.ended is not None)
+    def update_task(self, task: LeaseTask, *, once: bool = False) -> Future[None]:
+        values = (*task.row()[2:], task.resource, task.task_id, task.ended is not None and not once)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_CHANGED_TASK, values)

@@ -15,7 +15,9 @@ from aiohttp import web
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway import request_rules
 from qrmi_core.gateway.doors.admission import NotAdmitted
-from qrmi_core.leases import LeaseRecord
+from qrmi_core.leases import LeaseRecord, LeaseTask
+from qrmi_core.leases.settling import with_outcome
+from qrmi_core.tasks import TaskInfo
 
 if TYPE_CHECKING:
     from qrmi_core.config import ConfiguredResource
@@ -76,9 +78,6 @@ class Door(ABC):
     by_default: ClassVar[bool] = True
     """Whether its resources are behind it where nothing else is configured."""
 
-    keeps_outcomes: ClassVar[bool] = False
-    """True where what came of a task is kept together with its document, so that only the door may note it."""
-
     acquired_late: ClassVar[bool] = False
     """True where nothing is acquired at the grant, for clients open their own sessions."""
 
@@ -110,6 +109,13 @@ class Door(ABC):
     def for_gateway(self, values: Mapping[str, str]) -> Mapping[str, str]:
         """The environment block with which the gateway itself ends what a job left behind."""
         return values
+
+    def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+        """A task of a lease that ends with what came of it, None where nothing is to be noted; called in any thread.
+
+        ``info`` is what the vendor tells, None of a task that it does not know any more.
+        """
+        return with_outcome(task, info)
 
     def credential(self, request: web.Request) -> str | None:
         """The token that a request carries; :func:`request_rules.check` has seen that there is one header at most."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +14,12 @@ from aiohttp import web
 
 from qrmi_core.drivers.ibm_jobs import JOB_WORDS, job_info
 from qrmi_core.drivers.vendor import seconds_since_epoch
+from qrmi_core.gateway.dialects.ibm_jobs import FAILED_CODE, TOO_LONG, TOO_LONG_CODE, WORDS
 from qrmi_core.gateway.doors.door import Refusal
 from qrmi_core.leases import LeaseTask
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
-__all__ = ["HIDDEN", "Kept", "brief", "info_of", "listed", "noted", "rebuilt", "word_of"]
+__all__ = ["HIDDEN", "Kept", "brief", "info_of", "job_document", "listed", "noted", "rebuilt", "word_of"]
 
 LARGEST_PAGE = 200
 FILTERS = frozenset(
@@ -26,6 +28,9 @@ FILTERS = frozenset(
 )
 HIDDEN = frozenset({"user_id", "iam_id", "account_id", "instance", "instance_id", "crn", "hub", "group", "project"})
 """What a document may tell of the site's account."""
+
+SIGNED = re.compile(r"(https?://[^\s?]+)\?[^\s\"')]+")
+"""The URLs of a task's objects, with which the machine reaches the storage: their query is as good as a key."""
 
 _PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -85,6 +90,25 @@ def word_of(document: Mapping[str, Any]) -> str:
     """The state that clients look at."""
     state = document.get("state")
     return str(state.get("status") if isinstance(state, dict) else document.get("status"))
+
+
+def job_document(before: Mapping[str, Any], info: TaskInfo) -> dict[str, Any]:
+    """A job's document with what a driver tells of it by now."""
+    word = state_word = WORDS[info.status]
+    code: int | None = None
+    if info.status is TaskStatus.FAILED:
+        code = int(info.code) if info.code and info.code.isdecimal() else FAILED_CODE
+        if info.code == str(TOO_LONG_CODE):
+            word, state_word = TOO_LONG, WORDS[TaskStatus.CANCELLED]
+    reason = None if info.reason is None else SIGNED.sub(r"\1", info.reason)
+    told = {"status": state_word, "reason": reason, "reason_code": code, "reason_solution": info.solution}
+    seconds = info.qpu_seconds
+    return {
+        **before,
+        "status": word,
+        "state": {name: value for name, value in told.items() if value is not None},
+        "usage": {"seconds": seconds} if seconds is not None else before.get("usage"),
+    }
 
 
 def noted(task: LeaseTask, document: Mapping[str, Any]) -> LeaseTask:

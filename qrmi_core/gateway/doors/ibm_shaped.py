@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiohttp import web
@@ -17,8 +18,10 @@ from qrmi_core.drivers.vendor import DEVICE, MIN_POLL
 from qrmi_core.gateway.bodies import Envelope
 from qrmi_core.gateway.doors.door import AT_RESOURCE, Door, VendorVariables, Visit
 from qrmi_core.gateway.doors.ibm_account import INSTANCE
+from qrmi_core.gateway.doors.ibm_documents import Kept, job_document
 from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.leases import LeaseTask
+from qrmi_core.tasks import TaskInfo
 from qrmi_core.vendor_environment import ibm_variables
 
 if TYPE_CHECKING:
@@ -47,7 +50,6 @@ class IBMShaped(Door):
 
     together_with = ("ibm-quantum-compute-service",)  # which has the routes at the root of the server
     repeated = frozenset({"tags"})
-    keeps_outcomes = True
 
     def routes(self) -> Iterable[web.RouteDef]:
         from qrmi_core.gateway.doors.ibm_routes import IBMRoutes  # it knows these doors in its turn
@@ -75,6 +77,13 @@ class IBMShaped(Door):
 
     def vendor_variables(self, resources: tuple[ConfiguredResource, ...], url: str, token: str) -> VendorVariables:
         return VendorVariables(always=ibm_variables(url, token, INSTANCE))
+
+    def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+        """With its document, which later jobs of the same user are shown."""
+        after, kept = super().with_outcome(task, info), Kept.of(task)
+        if after is None or info is None or not kept.document:
+            return after
+        return replace(after, detail=replace(kept, document=job_document(kept.document, info)).text())
 
     @abstractmethod
     async def entry(self, name: str, request: web.Request) -> Mapping[str, Any] | None:

@@ -33,6 +33,7 @@ from qrmi_core.gateway.doors.ibm_system_documents import (
     backend_entry,
     backend_status,
     job_metrics,
+    lost,
     unsent,
     was_sent,
 )
@@ -41,7 +42,7 @@ from qrmi_core.gateway.doors.ibm_system_sessions import kept_session, session_te
 from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.leases import LeaseRecord, LeaseTask
 from qrmi_core.payloads import QiskitPrimitive
-from qrmi_core.tasks import TaskStatus
+from qrmi_core.tasks import TaskInfo, TaskStatus
 
 if TYPE_CHECKING:
     from qrmi_core.gateway.doors.doors import Doors
@@ -75,6 +76,9 @@ class IBMSystemDoor(IBMShaped):
     def values(self, resource: ConfiguredResource, url: str, token: str) -> dict[str, str]:
         # Sessions only group here, and a driver that has none asks for none.
         return {**super().values(resource, url, token), f"{self.prefix}_SESSION_MODE": "none"}
+
+    def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+        return super().with_outcome(task, info or lost(task))
 
     async def entry(self, name: str, request: web.Request) -> Mapping[str, Any] | None:
         machine = self._machine(name)

@@ -4,39 +4,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from qrmi_core.gateway.dialects.dialect import iso
-from qrmi_core.gateway.dialects.ibm_jobs import FAILED_CODE, TOO_LONG, TOO_LONG_CODE, WORDS
 from qrmi_core.leases import LeaseTask
 from qrmi_core.resource import ResourceStatus, ResourceStatusCode
 from qrmi_core.tasks import TaskInfo, TaskStatus
 
-__all__ = ["backend_entry", "backend_status", "job_document", "job_metrics", "unsent", "was_sent"]
+__all__ = ["backend_entry", "backend_status", "job_metrics", "lost", "unsent", "was_sent"]
 
-SIGNED = re.compile(r"(https?://[^\s?]+)\?[^\s\"')]+")
-"""The URLs of a task's objects, with which the machine reaches the storage: their query is as good as a key."""
-
-
-def job_document(before: Mapping[str, Any], info: TaskInfo) -> dict[str, Any]:
-    """A job's document with what is known of it by now."""
-    word = state_word = WORDS[info.status]
-    code: int | None = None
-    if info.status is TaskStatus.FAILED:
-        code = int(info.code) if info.code and info.code.isdecimal() else FAILED_CODE
-        if info.code == str(TOO_LONG_CODE):
-            word, state_word = TOO_LONG, WORDS[TaskStatus.CANCELLED]
-    reason = None if info.reason is None else SIGNED.sub(r"\1", info.reason)
-    told = {"status": state_word, "reason": reason, "reason_code": code, "reason_solution": info.solution}
-    seconds = info.qpu_seconds
-    return {
-        **before,
-        "status": word,
-        "state": {name: value for name, value in told.items() if value is not None},
-        "usage": {"seconds": seconds} if seconds is not None else before.get("usage"),
-    }
+LOST = "the machine does not know it any more: it was cancelled when its job ended, or removed by others"
 
 
 def job_metrics(task: LeaseTask) -> dict[str, Any]:
@@ -89,3 +67,8 @@ def unsent(document: Mapping[str, Any]) -> str:
 def was_sent(task: LeaseTask) -> bool:
     """Whether the machine is known to have taken a task."""
     return bool(json.loads(task.detail).get("sent", True)) if task.detail else True
+
+
+def lost(task: LeaseTask) -> TaskInfo | None:
+    """What is to be said of a task that the machine does not know; None of one that was never taken."""
+    return TaskInfo(task.task_id, TaskStatus.CANCELLED, reason=LOST) if was_sent(task) else None

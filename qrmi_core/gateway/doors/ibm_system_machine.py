@@ -19,14 +19,14 @@ from qrmi_core.drivers.ibm_system import BUSY_POLL, IBMQuantumSystem
 from qrmi_core.errors import QRMIError, TaskNotFound, VendorError
 from qrmi_core.exchanges import Body
 from qrmi_core.gateway.doors.door import Refusal
-from qrmi_core.gateway.doors.ibm_documents import Kept, noted
-from qrmi_core.gateway.doors.ibm_system_documents import job_document, was_sent
+from qrmi_core.gateway.doors.ibm_documents import Kept, job_document, noted
+from qrmi_core.gateway.doors.ibm_system_documents import lost
 from qrmi_core.gateway.doors.ibm_watch import JobWatch, Seen
 from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
 from qrmi_core.leases.sqlite_journal import TASK_COLUMNS
 from qrmi_core.payloads import QiskitPrimitive
 from qrmi_core.resource import JobContext
-from qrmi_core.tasks import TaskInfo, TaskStatus
+from qrmi_core.tasks import TaskInfo
 
 if TYPE_CHECKING:
     from qrmi_core.gateway.doors.ibm_system import IBMSystemDoor
@@ -36,11 +36,9 @@ __all__ = ["Machine"]
 VENDOR_SECONDS = 30.0
 TARGET_SECONDS = 60.0
 BUSY = frozenset({423, 429})
-LOST = "the machine does not know it any more: it was cancelled when its job ended, or removed by others"
-
 LEFT_BEHIND = f"""SELECT {", ".join(f"tasks.{name}" for name in TASK_COLUMNS)} FROM tasks
     JOIN leases ON leases.id = tasks.lease
-    WHERE tasks.resource = ? AND tasks.task_id = ? AND tasks.ended IS NULL AND NOT leases.may_hold"""  # noqa: S608
+    WHERE tasks.resource = ? AND tasks.task_id = ? AND (tasks.ended IS NOT NULL OR NOT leases.may_hold)"""  # noqa: S608
 
 _Answer = TypeVar("_Answer")
 
@@ -129,8 +127,9 @@ class Machine:
                 rows = await within("journal", journal.rows, LEFT_BEHIND, (self._name, info.id))
                 if info.status.is_final and rows:
                     task = LeaseTask(*rows[0])
-                    after = noted(task, job_document(Kept.of(task).document, info))
-                    await within("journal", journal.update_task, after)
+                    if task.ended is None:
+                        after = noted(task, job_document(Kept.of(task).document, info))
+                        await within("journal", journal.update_task, after)
                     await self.do(self.driver.free_lane, info.id)
 
     async def info(self, task: LeaseTask) -> TaskInfo | None:
@@ -138,7 +137,7 @@ class Machine:
         try:
             return await self.do(self.driver.task_info, task.task_id)
         except TaskNotFound:
-            return TaskInfo(task.task_id, TaskStatus.CANCELLED, reason=LOST) if was_sent(task) else None
+            return lost(task)
 
 
 class _MachineWatch(JobWatch):

@@ -22,7 +22,7 @@ from qrmi_core.gateway.doors.ibm_documents import Kept, info_of, noted, word_of
 from qrmi_core.gateway.doors.ibm_shaped import device_of
 from qrmi_core.gateway.doors.watch import Watch
 from qrmi_core.http_settings import number
-from qrmi_core.leases import LeaseRecord, LeaseTask
+from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
 
 if TYPE_CHECKING:
     from qrmi_core.gateway.doors.ibm_compute import IBMComputeDoor
@@ -248,8 +248,11 @@ class JobWatch:
         """Write what is new into the books."""
         lease, task = self._of[task_id], self._tasks[task_id]
         books = self._door.doors.books
+        current = self._door.doors.gateway.keeper.current(lease.id)
+        if current is None or current.state is not LeaseState.GRANTED:
+            books.forget(lease.id)  # whoever gives it back notes in the journal what came of its tasks
         known = await books.find(lease, self._name, task_id) or task
-        self._tasks[task_id] = after = noted(known, seen.document)
+        self._tasks[task_id] = after = known if known.ended is not None else noted(known, seen.document)
         if _news(known) != _news(after):
             books.changed(lease, after)
         if _is_final(seen):

@@ -28,6 +28,7 @@ from qrmi_core import (
 )
 from qrmi_core.leases import Holder, JobKey, LeaseTask
 from qrmi_core.leases.keeper import JOB_OVER, LeaseKeeper
+from qrmi_core.leases.settling import with_outcome
 
 __all__ = ["Shelf", "ShelfSource", "holder", "look", "retry"]
 
@@ -131,8 +132,8 @@ class ShelfSource:
     def only_announced(self, name: str) -> bool:
         return name in self.direct
 
-    def outcomes_are_kept(self, name: str) -> bool:
-        return False
+    def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
+        return with_outcome(task, info)
 
     def refusal(self, name: str, holder: Holder) -> str | None:
         return f"{holder.user} may not use secret" if name == "secret" else None

@@ -33,6 +33,26 @@ def shelf(source: ShelfSource, name: str) -> Shelf:
     return Shelf(name, source.directory, JobContext())
 
 
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_what_is_noted_once_is_in_place_of_nothing_that_has_ended(kind: str, journal: SqliteJournal) -> None:
+    kept = journal if kind == "file" else MemoryJournal()
+    kept.write(LeaseRecord("lease", LeaseState.GRANTED, 1.0, None, ()))
+    tasks = [LeaseTask("a", name) for name in ("unseen", "seen")]
+    for task in tasks:
+        kept.add_task("lease", task, most=9).result(10)
+    unseen, seen = (replace(task, ended=5.0, usage=1.5, outcome="completed") for task in tasks)
+    kept.update_task(seen).result(10)
+    for task in tasks:
+        kept.update_task(replace(task, ended=6.0, outcome="cancelled"), once=True).result(10)
+    assert kept.tasks("lease") == []
+    kept.update_task(unseen).result(10)
+    if isinstance(kept, SqliteJournal):
+        rows = kept.rows("SELECT task_id, ended, usage, outcome FROM tasks ORDER BY 1")
+        assert rows == [("seen", 5.0, 1.5, "completed"), ("unseen", 5.0, 1.5, "completed")]
+    else:
+        assert {task.row() for task in kept._tasks["lease"]} == {seen.row(), unseen.row()}
+
+
 def test_leases_are_forgotten_a_month_after_their_end(journal: SqliteJournal, tmp_path: Path) -> None:
     source = ShelfSource(tmp_path)
     keeper = LeaseKeeper(journal, source, {"a": 1, "b": 3})

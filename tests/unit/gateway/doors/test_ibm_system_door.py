@@ -24,7 +24,8 @@ from qrmi_core.drivers.ibm_compute import IBMQuantumComputeService
 from qrmi_core.drivers.vendor import new_id
 from qrmi_core.errors import QRMIError, TaskNotFound
 from qrmi_core.gateway.dialects.ibm_system import QuantumSystem
-from qrmi_core.gateway.doors.ibm_system_documents import job_document, unsent
+from qrmi_core.gateway.doors.ibm_documents import job_document
+from qrmi_core.gateway.doors.ibm_system_documents import unsent
 from qrmi_core.leases import LeaseTask
 
 ROOTS = ("/r/onsite/api/v1", "/r/onsite/experimental/api/v1", "/experimental/api/v1")

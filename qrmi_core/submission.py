@@ -16,7 +16,7 @@ __all__ = ["LIST_LAG", "Undecided", "submit_once"]
 LIST_LAG = 2.5
 """Seconds after which a vendor's list shows a new task for sure; none documents it, so this is an assumption."""
 
-FIRST_LOOK = 0.5
+FIRST_GAP = 0.5
 
 Answer = TypeVar("Answer")
 
@@ -45,8 +45,8 @@ def submit_once(
 ) -> Answer:
     """Send a task so that it is taken once.
 
-    After an undecided answer ``look_up`` tells whether the task is there, asked a second time ``lag`` seconds later
-    where lists show new tasks late; only when it is not is the task sent again, after growing pauses, for ``deadline``
+    After an undecided answer ``look_up`` tells whether the task is there, asked again for ``lag`` seconds where lists
+    show new tasks late; only when it is not there then is the task sent again, after growing pauses, for ``deadline``
     seconds in all. While the server may be at work on it still, a look that finds nothing proves nothing: then it is
     looked for until the deadline, and not sent again, unless it is ``repeatable``, which means that the vendor itself
     takes what is sent twice only once.
@@ -80,20 +80,14 @@ def submit_once(
 
 
 def _looked_up(look_up: Callable[[], Answer | None], lag: float, give_up: float | None) -> Answer | None:
-    """The task where it is found, in two looks or, with ``give_up``, in as many as there is time for."""
-    found = look_up()
-    if found is not None:
-        return found
-    if give_up is None:
-        if not lag:
-            return None
-        polling.pause(lag)
-        return look_up()
-    pause = max(lag, FIRST_LOOK)
-    while found is None and time.monotonic() < give_up:
-        polling.pause(pause)
-        pause = min(pause * 1.5, polling.LONGEST_PAUSE)
-        found = look_up()
+    """The task where it is found, by looks that grow apart, the last of them ``lag`` seconds later or at ``give_up``."""
+    looked = time.monotonic()
+    end = looked + lag if give_up is None else give_up
+    gap = FIRST_GAP
+    while (found := look_up()) is None and looked < end:
+        polling.pause(min(gap, end - time.monotonic()))
+        gap = min(gap * 2, polling.LONGEST_PAUSE)
+        looked = time.monotonic()
     return found
 
 

@@ -50,6 +50,8 @@ def main() -> None:
     options = parser.parse_args()
     chosen = collected(quick=options.quick, only=options.only)
     peer_python()
+    for python in {run.python for measure in chosen for run in measure.runs if run.python is not None}:
+        python()
     begun = time.perf_counter()
     rows = []
     with emulator(answers()) as running:

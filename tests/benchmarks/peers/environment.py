@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The peers' own environment, and the variables that point every client at the emulator."""
+"""Environments for the peers and for us, and the variables that point every client at the emulator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import venv
 from pathlib import Path
 
-__all__ = ["BUILD", "CRN", "DEVICE", "FRESNEL", "PEERS", "PROJECT", "ROOT", "peer_python", "variables"]
+__all__ = ["BUILD", "CRN", "DEVICE", "FRESNEL", "PEERS", "PROJECT", "ROOT", "our_python", "peer_python", "variables"]
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build" / "peers"
@@ -25,18 +25,30 @@ PROJECT = "11111111-1111-1111-1111-111111111111"
 
 def peer_python() -> Path:
     """The Python of an environment with the peers and nothing of ours; it is made once, from the package index."""
-    directory = BUILD / "environment"
+    return _installed(BUILD / "environment", PEERS, known_by="\n".join(PEERS))
+
+
+def our_python() -> Path:
+    """The Python of an environment with this checkout as jobs on QPUs need it: the extra qiskit-qpu, and no more.
+
+    That of the benchmark has everything, and what is installed beside a program slows it down. It is made from the
+    package index, again when pyproject.toml changes.
+    """
+    declared = (ROOT / "pyproject.toml").read_text()
+    return _installed(BUILD / "ours", ("--editable", f"{ROOT}[qiskit-qpu]"), known_by=declared)
+
+
+def _installed(directory: Path, wanted: tuple[str, ...], *, known_by: str) -> Path:
     python, done = directory / "bin" / "python", directory / "installed"
-    wanted = "\n".join(PEERS)
     BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "environment.lock").open("w") as lock:
+    with directory.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists() or done.read_text() != wanted:
-            print(f"Installing {', '.join(PEERS)} into {directory} (once)", flush=True)
+        if not done.exists() or done.read_text() != known_by:
+            print(f"Installing {' '.join(wanted)} into {directory} (once)", flush=True)
             venv.create(directory, clear=True, with_pip=False)
-            command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *PEERS]
+            command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *wanted]
             subprocess.run(command, check=True, timeout=INSTALLATION)
-            done.write_text(wanted)
+            done.write_text(known_by)
     return python
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class Run:
     """What one client is made to do.
 
     Either ``program``, ``module:function`` of ``programs/``, which takes samples in a worker; or ``code``, Python whose
-    whole process is one sample, from its start to its exit. ``python`` runs it where it is not the client's own.
+    whole process is one sample, from its start to its exit. ``python`` tells what runs it where that is not the
+    client's own.
     """
 
     who: str
@@ -38,7 +39,7 @@ class Run:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     code: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
-    python: Path | None = None
+    python: Callable[[], Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _together(rounds: list[Figure]) -> Figure:
 
 
 def _run(measure: Measure, run: Run, emulator: Counted) -> Figure:
-    python = run.python or (peer_python() if run.who in {"upstream", "vendor"} else Path(sys.executable))
+    python = _python(run)
     with tempfile.TemporaryDirectory(prefix="qrmi-bench-") as home:
         environment = {**variables(emulator.url, home=Path(home)), **run.environment}
         if run.code:
@@ -90,6 +91,12 @@ def _run(measure: Measure, run: Run, emulator: Counted) -> Figure:
     samples = tuple(Sample(**sample) for each in told for sample in each["samples"])
     error = next((each["error"] for each in told if each["error"]), None)
     return Figure(measure.name, run.who, samples, max(each["peak"] for each in told), error)
+
+
+def _python(run: Run) -> Path:
+    if run.python is not None:
+        return run.python()
+    return peer_python() if run.who in {"upstream", "vendor"} else Path(sys.executable)
 
 
 def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -31,6 +31,9 @@ class ExchangeFailed(Exception):
 
 def without_query(url: str) -> str:
     """A URL for texts: its query and what stands before the host may be secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it is no URL
+        return url.partition("?")[0].rpartition("@")[2]
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else f"{host}{parts.path}"

@@ -89,6 +89,7 @@ class Told:
 class _Request:
     method: str
     url: str
+    shown: str
     headers: dict[str, str] = field(repr=False)
     data: Body | None = field(repr=False)
 
@@ -129,6 +130,7 @@ class HttpClient:
         from qrmi_core.transport import Transport  # takes a tenth of a second, and only who asks a server needs it
 
         self.base = base.rstrip("/")
+        self._shown_base = without_query(self.base)
         self.settings = settings
         self._resource = resource
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", **(headers or {})}
@@ -301,7 +303,7 @@ class HttpClient:
         url = f"{self.base}{path}"
         if query:
             url = f"{url}?{urlencode(query, doseq=True)}"
-        return _Request(method, url, sent, data)
+        return _Request(method, url, f"{self._shown_base}{path.partition('?')[0]}", sent, data)
 
     def _sent(self, request: _Request) -> Response:
         """One request, or two when the token had to be fetched anew."""
@@ -330,9 +332,8 @@ class HttpClient:
         status, answered, body = self._transport.exchange(
             request.method, request.url, headers, request.data, patience=patience
         )
-        url = without_query(request.url)
-        _log.debug("%s %s: %s, %d bytes", request.method, url, status, len(body))
-        return Response(status, answered, body, url)
+        _log.debug("%s %s: %s, %d bytes", request.method, request.shown, status, len(body))
+        return Response(status, answered, body, request.shown)
 
     def _error(self, response: Response, problem: str = "") -> VendorError:
         told = self._told_by(response)

@@ -30,11 +30,9 @@ USER_AGENT = f"User-Agent: python-urllib3/{urllib3.__version__}"  # type: ignore
 BODILESS = frozenset({"GET", "DELETE"})
 METHODS = BODILESS | {"POST", "PUT", "PATCH"}
 OWN = frozenset({"host", "content-length", "transfer-encoding", "expect", "connection", "upgrade"})
-WORD = re.compile(r"[!-~]+")
-VALUE = re.compile(r"[\t -~\x80-\xff]*")
 FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)")
 FIRST = re.compile(r"HTTP/1\.1 (20[0-3])(?: .*)?")
-END = re.compile(rb"\r?\n\r?\n")
+END = re.compile(rb"\n\r?\n")
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -50,23 +48,20 @@ def written(
     names = {name.lower() for name in headers}
     host = connection.host
     plain = method in METHODS and len(data or b"") < LARGE and not names & OWN and SKIP_HEADER not in headers.values()
-    if not plain or not WORD.fullmatch(target) or not WORD.fullmatch(host):
-        return None
-    if not all(WORD.fullmatch(name) and VALUE.fullmatch(value) for name, value in headers.items()):
+    fields = [f"{name}: {value}" for name, value in headers.items()]
+    text = "".join([target, host, *fields])
+    if not plain or " " in target or not (text.isascii() and text.isprintable()):
         return None
     shown = f"[{host}]" if ":" in host else host
-    lines = [
-        f"{method} {target} HTTP/1.1",
-        f"Host: {shown}" if connection.port == connection.default_port else f"Host: {shown}:{connection.port}",
-    ]
+    port = "" if connection.port == connection.default_port else f":{connection.port}"
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {shown}{port}"]
     if "accept-encoding" not in names:
         lines.append("Accept-Encoding: identity")
     if "user-agent" not in names:
         lines.append(USER_AGENT)
     if data is not None or method not in BODILESS:
         lines.append(f"Content-Length: {len(data or b'')}")
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (data or b"")
+    return "\r\n".join([*lines, *fields, "", ""]).encode("ascii") + (data or b"")
 
 
 def answered(connection: HTTPConnection, method: str, request: bytes, silence: float, limit: float) -> Answer:
@@ -91,7 +86,7 @@ def answered(connection: HTTPConnection, method: str, request: bytes, silence: f
             _in_time(limit)
         if not begun:
             raise ProtocolError("Connection aborted.", ConnectionError("it was closed without an answer"))
-        plain = _plain(begun[: end.start()]) if end else None
+        plain = _plain(begun[: end.start()].removesuffix(b"\r")) if end else None
         if end is None or plain is None:
             answer, kept = _by_library(_Begun(begun, sock), method, limit)
             return answer

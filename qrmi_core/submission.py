@@ -80,7 +80,7 @@ def submit_once(
 
 
 def _looked_up(look_up: Callable[[], Answer | None], lag: float, give_up: float | None) -> Answer | None:
-    """The task where it is found, by looks that grow apart, the last of them ``lag`` seconds later or at ``give_up``."""
+    """The task where it is found, by looks that grow apart, the last ``lag`` seconds later or at ``give_up``."""
     looked = time.monotonic()
     end = looked + lag if give_up is None else give_up
     gap = FIRST_GAP

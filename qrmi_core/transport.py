@@ -42,6 +42,7 @@ class Transport:
         self._settings = settings
         self._resource = resource
         self._address = address
+        self._server: tuple[str, SplitResult | None] = ("", None)
         alike = (settings.ca, settings.certificate, settings.key, settings.proxy, settings.socket)
         self._kept = shared(("connections", resource, *alike), lambda: Connections(settings))
 
@@ -131,6 +132,10 @@ class Transport:
         self._kept.close()
 
     def _address_of(self, url: str) -> SplitResult:
+        server, known = self._server
+        if known is not None and url.startswith(server) and url.isascii() and url.isprintable() and "#" not in url:
+            path, _, query = url[len(server) - 1 :].partition("?")
+            return known._replace(path=path, query=query)
         try:
             parts = urlsplit(url)
             parts.port  # noqa: B018  whether it is one
@@ -143,6 +148,7 @@ class Transport:
         if "@" in parts.netloc:
             text = f"{self._address} holds a user or password, which belong into variables of their own"
             raise ExchangeFailed(text, sent=False, again=False)
+        self._server = f"{parts.scheme}://{parts.netloc}/", parts._replace(fragment="")
         return parts
 
     def _failure(self, url: str, error: BaseException, silence: float) -> ExchangeFailed:

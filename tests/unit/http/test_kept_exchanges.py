@@ -167,7 +167,7 @@ def test_a_request_and_its_body_are_sent_at_once(server: Scripted, transport: Tr
     assert len(server.received) == 2
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-B: b", "a\nX-B: b", "a\rb", "€"])
+@pytest.mark.parametrize("value", ["a\r\nX-B: b", "a\r\n", "a\nX-B: b", "a\rb", "€"])
 def test_what_cannot_be_a_header_is_never_sent(value: str, server: Scripted, transport: Transport) -> None:
     server.answers = [PLAIN]
     told(transport, server)

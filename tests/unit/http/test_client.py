@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -370,3 +371,23 @@ def test_eight_threads_share_a_client(serve: Serve) -> None:
     for thread in threads:
         thread.join(10)
     assert len(answers) == 8
+
+
+def test_threads_that_share_a_client_get_their_own_answers(serve: Serve) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        return web.json_response({"number": request.match_info["number"]})
+
+    api = client(serve(web.get("/x/{number}", echo)).url, HttpSettings())
+
+    def answers(first: int) -> list[bool]:
+        return [api.get_json(f"/x/{number}") == {"number": str(number)} for number in range(first, first + 40)]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(all(each) for each in threads.map(answers, range(0, 8000, 1000)))
+
+
+@pytest.mark.parametrize("base", ["http://[::1", "http://user:secret@[bad", "no URL"])
+def test_what_is_no_address_is_told_so_and_not_shown_whole(base: str) -> None:
+    with pytest.raises(VendorUnreachable, match="is no address that can be reached") as caught:
+        client(base).get("/x")
+    assert "secret" not in str(caught.value)

@@ -55,6 +55,22 @@ def test_an_unknown_authority_is_named_by_a_variable(serve: Serve, authority: tu
     assert client(url, QRMI_HTTP_CA_FILE=str(file)).get_json("/x") == {"hello": "world"}
 
 
+def test_a_safe_connection_is_kept_and_serves_large_answers_again_and_again(
+    serve: Serve, authority: tuple[trustme.CA, Path]
+) -> None:
+    ca, file = authority
+    peers = set()
+
+    async def large(request: web.Request) -> web.Response:
+        peers.add(request.transport and request.transport.get_extra_info("peername"))
+        return web.json_response({"filler": await request.text() * 10})
+
+    api = client(serve(web.post("/x", large), tls=server_tls(ca)).url, QRMI_HTTP_CA_FILE=str(file))
+    for size in (1, 1000, 100_000, 10):
+        assert api.submit("/x", data=b"x" * size).json() == {"filler": "x" * size * 10}
+    assert len(peers) == 1
+
+
 def test_a_certificate_for_another_host_is_refused(serve: Serve, authority: tuple[trustme.CA, Path]) -> None:
     ca, file = authority
     url = serve(web.get("/x", hello), tls=server_tls(ca, "qpu.example")).url

@@ -230,7 +230,7 @@ def test_a_reserved_device_is_waited_for_and_urls_are_made_anew(site: SystemSite
     sent = site.emulator.counters.requests["POST /v1/jobs"]
 
     def free() -> None:
-        assert polling.wait_until(lambda: site.emulator.counters.requests["POST /v1/jobs"] >= sent + 3, timeout=30)
+        assert polling.wait_until(lambda: site.emulator.counters.requests["POST /v1/jobs"] >= sent + 4, timeout=30)
         dialect.reserved = False
 
     freeing = threading.Thread(target=free)

@@ -156,17 +156,15 @@ def _manager(proxy: str, options: dict[str, Any]) -> Any:
     Raises:
         ProxyError: that cannot be one.
     """
-    manager: Any
     try:
         if proxy.lower().startswith("socks"):
             from urllib3.contrib.socks import SOCKSProxyManager  # needs a package that is seldom there
 
-            manager = SOCKSProxyManager(proxy, num_pools=1, **options)
-        else:
-            parts = urlsplit(proxy)
-            who = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-            headers = make_headers(proxy_basic_auth=who) if who else None
-            manager = ProxyManager(proxy, num_pools=1, proxy_headers=headers, **options)
+            return SOCKSProxyManager(proxy, num_pools=1, **options)
+        parts = urlsplit(proxy)
+        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        headers = make_headers(proxy_basic_auth=who) if who else None
+        manager = ProxyManager(proxy, num_pools=1, proxy_headers=headers, **options)
     except ImportError as error:
         raise ProxyError("", ImportError("a SOCKS proxy needs the package PySocks")) from error
     except ValueError:  # its text may hold the proxy's password

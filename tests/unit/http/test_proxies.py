@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proxies that the environment names."""
+"""The proxies that the environment names, and those of a protocol of their own."""
 
 from __future__ import annotations
 
+import socket
+import socketserver
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -72,3 +75,35 @@ def test_a_proxy_that_is_none(proxy: str) -> None:
     ) as raised:
         asked.submit("/x", body={})
     assert "s3cret" not in str(raised.value)
+
+
+class Socks(socketserver.BaseRequestHandler):
+    """A proxy that connects nobody: it keeps what it was asked for (RFC 1928) and says that it failed."""
+
+    def handle(self) -> None:
+        asked: socket.socket = self.request
+        asked.settimeout(10)
+        _, methods = asked.recv(2)
+        asked.recv(methods)
+        asked.sendall(b"\x05\x00")
+        *_, kind, length = asked.recv(5)
+        host, port = asked.recv(length), int.from_bytes(asked.recv(2), "big")
+        assert kind == 3  # a name, which the proxy is to look up
+        self.server.wanted.append((host.decode(), port))  # type: ignore[attr-defined]
+        asked.sendall(b"\x05\x01\x00\x01" + bytes(6))
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_a_socks_proxy_is_used(scheme: str, port: int) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Socks) as proxy:
+        proxy.wanted = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            settings = HttpSettings(deadline=0.5, proxy=f"socks5h://127.0.0.1:{proxy.server_address[1]}")
+            with pytest.raises(VendorUnreachable, match=r"qpu\.example"):
+                HttpClient(f"{scheme}://qpu.example", settings, resource="qpu").get_json("/x")
+            assert set(proxy.wanted) == {("qpu.example", port)}  # type: ignore[attr-defined]
+        finally:
+            proxy.shutdown()
+            thread.join(10)

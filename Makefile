@@ -61,6 +61,7 @@ bench: $(TOOLS) slurm-packages
 	$(BIN)/python tests/benchmarks/vendors.py
 	$(BIN)/python tests/benchmarks/slurm.py
 	$(BIN)/python tests/benchmarks/announcements.py
+	$(BIN)/python tests/benchmarks/gateway.py
 	$(BIN)/python tests/benchmarks/peers
 
 bench-quick: $(TOOLS)

@@ -68,7 +68,7 @@ def measures(quick: bool) -> list[Measure]:
             rounds=rounds, charted=True,
         ),
         _imports(
-            "import-sampler", "import of the sampler; floor: import qiskit", 5 if quick else 9,
+            "import-sampler", "import of the sampler; floor: import qiskit", 3 if quick else 9,
             {
                 "floor": "import qiskit", "upstream": "from qrmi.primitives.ibm import SamplerV2",
                 "vendor": "from qiskit_ibm_runtime import SamplerV2", "ours": "from qrmi_qiskit import SamplerV2",

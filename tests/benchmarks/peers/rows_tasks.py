@@ -42,7 +42,7 @@ def measures(quick: bool) -> list[Measure]:
 
 
 def _single(quick: bool) -> list[Measure]:
-    times, fewer = (7, 5) if quick else (20, 9)
+    times, fewer = (5, 3) if quick else (20, 9)
 
     def one(name: str, title: str, goal: str, check: Check, knobs: Knobs, **more: Any) -> Measure:
         arguments = {"times": times, "knobs": knobs, **more.pop("arguments", {})}

@@ -20,11 +20,14 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import IncompleteRead, ProtocolError
 from urllib3.util import SKIP_HEADER
 
-__all__ = ["Answer", "TooSlow", "answered", "body_of", "written"]
+__all__ = ["INTERIM", "Answer", "TooSlow", "answered", "body_of", "written"]
 
 PIECE = 2**16
 LARGE = 2**16
 """Bytes of a body from which on the library's share is small."""
+
+INTERIM = 200
+"""Answers with a lower status are followed by another (RFC 9110, 15.2), which the next request must not get."""
 
 USER_AGENT = f"User-Agent: python-urllib3/{urllib3.__version__}"  # type: ignore[attr-defined]
 BODILESS = frozenset({"GET", "DELETE"})
@@ -164,7 +167,8 @@ def _by_library(begun: _Begun, method: str, limit: float) -> tuple[Answer, bool]
     )
     try:
         body = body_of(answer, limit)
-        return (answer.status, answer.headers, body), read.isclosed() and not read.will_close
+        is_final = answer.status >= INTERIM
+        return (answer.status, answer.headers, body), is_final and read.isclosed() and not read.will_close
     finally:
         answer.close()
 

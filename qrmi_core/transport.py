@@ -26,7 +26,7 @@ from urllib3.exceptions import (
 from qrmi_core.connections import HANDSHAKE, Connections, Way
 from qrmi_core.exchanges import Body, ExchangeFailed, without_query
 from qrmi_core.http_settings import CA, CONNECT_TIMEOUT, DEADLINE, PROXY, READ_TIMEOUT, HttpSettings
-from qrmi_core.kept_exchanges import Answer, TooSlow, answered, body_of, written
+from qrmi_core.kept_exchanges import INTERIM, Answer, TooSlow, answered, body_of, written
 from qrmi_core.sharing import shared
 
 __all__ = ["ExchangeFailed", "Transport"]
@@ -126,6 +126,8 @@ class Transport:
             return answer.status, answer.headers, body_of(answer, limit)
         finally:
             answer.close()
+            if answer.status < INTERIM:
+                self.close()
 
     def close(self) -> None:
         """Close the kept connections; the next request opens new ones."""

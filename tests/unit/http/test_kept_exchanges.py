@@ -32,7 +32,6 @@ KEPT: dict[str, Pieces] = {
     "in chunks": [HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\n", b"body\r\n1\r\n!\r\n0\r\n\r\n"],
     "compressed": [HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(PACKED), PACKED],
     "no content": [b"HTTP/1.1 204 No Content\r\n\r\n"],
-    "after an interim answer": [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", *PLAIN],
     "without a reason": [b"HTTP/1.1 200\r\nContent-Length: 4\r\n\r\nbody"],
     "an error": [b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy"],
     "a header twice": [HEAD + b"X-A: 1\r\nX-A: 2\r\nContent-Length: 4\r\n\r\nbody"],
@@ -41,6 +40,7 @@ KEPT: dict[str, Pieces] = {
     "spaces": [b"HTTP/1.1 200 OK\r\nContent-Length:   4  \r\n\r\nbody"],
 }
 CLOSED: dict[str, Pieces] = {
+    "after an interim answer": [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + b"".join(PLAIN)],
     "it will be closed": [HEAD + b"Connection: close\r\nContent-Length: 4\r\n\r\nbody", b""],
     "until its end": [HEAD + b"\r\nbody", b""],
     "of an old version": [b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nbody", b""],

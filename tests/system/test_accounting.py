@@ -79,6 +79,9 @@ def finished(site: AccountingSite) -> int:
     release(site.cluster, job)
     assert jobs.ended(job)["JobState"] == "COMPLETED", jobs.output(job)
     site.recorded(job)
+    since, conf = time.time() - 600, site.cluster.slurm_conf
+    # Asked for a time, sacct shows a job somewhat later than by its number.
+    assert polling.wait_until(lambda: job in {each.job_id for each in holdings(since, slurm_conf=conf)}, timeout=20)
     return job
 
 
@@ -342,7 +345,7 @@ def test_the_end_of_a_lease_is_told_once_also_when_slurmdbd_was_away(
         lease = keeper.grant(holder, {"aer_fez": 2}, wait=0)
         for number in range(2):
             task = LeaseTask("aer_fez", f"end-{number}", shots=512, usage=1.25, outcome="completed", ended=time.time())
-            keeper.add_task(lease.id, task)
+            keeper.note_task(lease.id, task).result()
         keeper.node_done(lease.id, "n1")
         assert helper.journal.read(lease.id).state is LeaseState.RELEASED
         asyncio.run(look_until(lambda mine: mine.pending > 0))

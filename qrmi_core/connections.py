@@ -19,12 +19,11 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.locks import ForkSafeLock
-from qrmi_core.proxies import environment_proxy
+from qrmi_core.proxies import PORTS, environment_proxy
 
 __all__ = ["HANDSHAKE", "Connections", "Way"]
 
 POOL = 32
-PORTS = {"http": 80, "https": 443}
 LONGEST_IDLE = 30.0
 """Seconds after which a kept connection is not used again: what stands in between may have forgotten it."""
 

@@ -171,7 +171,8 @@ def poll(
         try:
             with until(end):
                 ids = list(waiting)
-                for task_id, info in ((i.id, i) for i in many(ids)) if many else ((each, look(each)) for each in ids):
+                one_by_one = ((task_id, look(task_id)) for task_id in ids)
+                for task_id, info in ((info.id, info) for info in many(ids)) if many else one_by_one:
                     trouble.over()
                     if info.status.is_final and task_id in waiting:
                         ended[task_id] = info

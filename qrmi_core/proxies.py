@@ -8,7 +8,9 @@ from collections.abc import Mapping
 
 from qrmi_core.environment import proxy_variables
 
-__all__ = ["environment_proxy"]
+__all__ = ["PORTS", "environment_proxy"]
+
+PORTS = {"http": 80, "https": 443}
 
 
 def environment_proxy(scheme: str, host: str, port: int, variables: Mapping[str, str] | None = None) -> str | None:

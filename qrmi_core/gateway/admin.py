@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -165,8 +164,7 @@ class Admin:
         goes_directly = record is not None and record.state is LeaseState.GRANTED and not has_token  # since a reload
         if self._gateway.resources.is_behind_a_door(task.resource) and not goes_directly:
             return answer({})  # its door has seen it, and whose it is
-        noted = await self._gateway.within("journal", self._gateway.keeper.note_task, lease_id, task)
-        await asyncio.wrap_future(noted)  # no thread waits for the disk: those who read need the threads
+        await self._gateway.note_task(lease_id, task)
         return answer({})
 
     async def _leases(self, request: web.Request, caller: Caller, _: Body) -> web.Response:

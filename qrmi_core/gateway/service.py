@@ -252,6 +252,20 @@ class Gateway:
         """Call something that blocks, in a thread of that kind."""
         return await asyncio.get_running_loop().run_in_executor(self._pools[pool], work, *arguments)
 
+    async def note_task(self, lease_id: str, task: LeaseTask) -> None:
+        """Note a task of a lease: here and now, or in a thread where somebody has to be waited for.
+
+        It is on the disk when this returns; no thread waits for that, since those who read need the threads.
+
+        Raises:
+            LeaseRefused: the lease takes no tasks any more.
+            JournalUnavailable: it is not noted.
+        """
+        noted = self.keeper.note_task_at_once(lease_id, task)
+        if noted is None:
+            noted = await self.within("journal", self.keeper.note_task, lease_id, task)
+        await asyncio.wrap_future(noted)
+
     def _spawn(self, work: Coroutine[Any, Any, _Answer]) -> asyncio.Task[_Answer]:
         """Run something in the background, whoever waits for it or does not any more."""
         task = asyncio.ensure_future(work)

@@ -227,19 +227,15 @@ class LeaseKeeper:
             self._lanes.keep(refused)
             _log.exception("lease %s could not be refused in the journal", record.id)
 
-    def add_task(self, lease_id: str, task: LeaseTask) -> None:
+    def note_task(self, lease_id: str, task: LeaseTask) -> Future[None]:
         """Note a task of a lease, to be cancelled at its end; of a lease that has just ended it is cancelled now.
 
+        The future is done once the task is on the disk, or says that the lease has too many (LeaseRefused) or that it
+        is not noted (JournalUnavailable). Many tasks of one lease are one commit so.
+
         Raises:
-            LeaseRefused: there is no such lease, it has no such resource or too many tasks, or it ended long ago.
-            JournalUnavailable: it is not noted.
-        """
-        self.note_task(lease_id, task).result()
-
-    def note_task(self, lease_id: str, task: LeaseTask) -> Future[None]:
-        """The same without waiting for the disk: the future is done, or has the error, once the task is on it.
-
-        Many tasks of one lease are one commit so.
+            LeaseRefused: there is no such lease, it has no such resource, or it ended long ago.
+            JournalUnavailable: the journal is closed.
         """
         resource = task.resource
         with self._releaser.turn(lease_id):

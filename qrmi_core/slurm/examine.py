@@ -97,8 +97,8 @@ def _files(host: Host, findings: list[Finding]) -> tuple[NodeFile | None, Client
         try:
             told = {"url": node_file.gateway, "ca": node_file.ca, "munge_socket": node_file.munge_socket}
             client = ClientSettings.checked({**told, "resources": resources})
-        except ValueError:
-            reason = f"gateway is {node_file.gateway!r}: http://host:port, https://host:port or unix:/path was expected"
+        except ValueError as error:
+            reason = f"gateway is {node_file.gateway!r}: {error}"
             findings.append(wrong("node.json", reason, "`qrmi slurm configure` writes a right one"))
     return node_file, client
 

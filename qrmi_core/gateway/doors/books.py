@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,18 +63,13 @@ class Books:
     def __init__(
         self,
         journal: SqliteJournal,
-        note_task: Callable[[str, LeaseTask], Future[None]],
-        note_at_once: Callable[[str, LeaseTask], Future[None] | None],
+        note_task: Callable[[str, LeaseTask], Awaitable[None]],
         threads: Executor,
         metrics: Metrics,
     ) -> None:
-        """Write by ``note_task``, which knows of leases that end meanwhile, in ``threads``; count what is noted.
-
-        ``note_at_once`` does the same here and now, and nothing where it would have to wait for somebody.
-        """
+        """Write by ``note_task``, which knows of leases that end meanwhile, read in ``threads``, count tasks."""
         self._journal = journal
         self._note_task = note_task
-        self._note_at_once = note_at_once
         self._threads = threads
         self._metrics = metrics
         self._known: dict[str, dict[tuple[str, str], LeaseTask]] = {}
@@ -101,8 +96,7 @@ class Books:
         """
         task = task if task.submitted is not None else replace(task, submitted=time.time())
         self._keep(lease.id, task)
-        noted = self._note_at_once(lease.id, task) or await self._within(self._note_task, lease.id, task)
-        await asyncio.wrap_future(noted)
+        await self._note_task(lease.id, task)
         if task.kind == "task":
             self._metrics.submitted(task.resource, task.program)
 

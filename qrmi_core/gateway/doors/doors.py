@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +19,7 @@ from qrmi_core.gateway.doors.door import Door
 from qrmi_core.gateway.doors.routing import add_doors
 from qrmi_core.gateway.doors.tokens import JobTokens
 from qrmi_core.gateway.doors.upstream import Upstream
-from qrmi_core.leases import LeaseRecord, LeaseState, LeaseTask
+from qrmi_core.leases import LeaseRecord, LeaseState
 
 if TYPE_CHECKING:
     from qrmi_core.config import ConfiguredResource
@@ -66,8 +65,7 @@ class Doors:
         self.gateway = gateway
         self.tokens = JobTokens(gateway.journal)
         self.admission = Admission(gateway, self.tokens)
-        threads, metrics = gateway.threads("journal"), gateway.metrics
-        self.books = Books(gateway.journal, self._note_task, self._note_at_once, threads, metrics)
+        self.books = Books(gateway.journal, gateway.note_task, gateway.threads("journal"), gateway.metrics)
         self.spool = Spool(Path(gateway.settings.state_dir), budget=SPOOLED_BYTES)
         self._upstreams: dict[str, Upstream] = {}
         self._doors: dict[str, Door] = {}
@@ -76,12 +74,6 @@ class Doors:
         self.stopping = asyncio.Event()
         """Is set when the gateway ends: polls that are held are to be answered, and no others held."""
         self._at_stop: list[Callable[[], None]] = []
-
-    def _note_task(self, lease_id: str, task: LeaseTask) -> Future[None]:
-        return self.gateway.keeper.note_task(lease_id, task)
-
-    def _note_at_once(self, lease_id: str, task: LeaseTask) -> Future[None] | None:
-        return self.gateway.keeper.note_task_at_once(lease_id, task)
 
     async def load(self) -> None:
         """Take up what the process before this one left.

@@ -238,8 +238,7 @@ class IBMSystemDoor(IBMShaped):
         finally:
             self.sending.discard(task.task_id)
         if not machine.is_granted(visit.lease):  # whoever gave it back did not find the task yet
-            keeper = self.doors.gateway.keeper
-            await self.doors.gateway.within("journal", keeper.add_task, visit.lease.id, task)
+            await self.doors.gateway.note_task(visit.lease.id, task)
         known = await self.doors.books.find(visit.lease, task.resource, task.task_id) or task
         if not was_sent(known):  # otherwise more is known of it by now
             known = replace(task, detail=Kept(None, first).text())

@@ -25,7 +25,7 @@ from qrmi_core.gateway.doors.pasqal_forms import (
     sendable,
     without_tags,
 )
-from qrmi_core.gateway.doors.pasqal_watch import FIRST_LOOK, HALVING, Status
+from qrmi_core.gateway.doors.pasqal_watch import Status, batch_watch
 from qrmi_core.gateway.doors.pasqal_way import PasqalWay
 from qrmi_core.gateway.doors.pass_through import Answer, PassThrough
 from qrmi_core.gateway.doors.upstream import Upstream, VendorAway, relay
@@ -160,13 +160,11 @@ class PasqalPassing(PasqalApi, PassThrough):
     def _watch(self, resource: str) -> Watch[Status]:
         way = self._way(resource)
         if way not in self._watches:
-            self._watches[way] = Watch(
+            self._watches[way] = batch_watch(
                 functools.partial(self._statuses, resource),
-                gap=way.min_poll,
+                min_poll=way.min_poll,
                 is_final=lambda status: status.has_settled,
                 stopping=self.doors.stopping,
-                first=min(FIRST_LOOK, way.min_poll),
-                halving=HALVING * way.min_poll,
             )
         return self._watches[way]
 

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mappi
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass  # noqa: TID251  they read the environment and speak no HTTP
 
 import aiohttp
 from aiohttp import web
@@ -24,6 +23,7 @@ from yarl import URL
 from qrmi_core import polling
 from qrmi_core.errors import QRMIError
 from qrmi_core.http_settings import HttpSettings
+from qrmi_core.proxies import PORTS, environment_proxy
 from qrmi_core.tokens import BearerToken, Token
 
 __all__ = ["Authorization", "Bearer", "Upstream", "VendorAway", "relay", "relayed_headers"]
@@ -318,10 +318,11 @@ def _goes_on(header: str) -> bool:
 def _proxy_of_the_environment(url: str) -> str | None:
     """The proxy that the gateway's own environment names for a server, as drivers take it too."""
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+    try:
+        port = parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:  # the first request tells that it is none
         return None
-    known = getproxies()
-    return known.get(parts.scheme) or known.get("all")
+    return environment_proxy(parts.scheme, parts.hostname or "", port)
 
 
 def _tls(settings: HttpSettings) -> ssl.SSLContext:

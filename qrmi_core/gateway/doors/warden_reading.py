@@ -24,7 +24,7 @@ from qrmi_core.gateway.doors.door import Refusal, Visit
 from qrmi_core.gateway.doors.pasqal_api import LONGEST_HOLD, is_id, no_batch, no_job, succeeded
 from qrmi_core.gateway.doors.pasqal_forms import has_settled
 from qrmi_core.gateway.doors.pasqal_passing import resource_of
-from qrmi_core.gateway.doors.pasqal_watch import FIRST_LOOK, HALVING
+from qrmi_core.gateway.doors.pasqal_watch import batch_watch
 from qrmi_core.gateway.doors.pass_through import Answer
 from qrmi_core.gateway.doors.upstream import Upstream
 from qrmi_core.gateway.doors.warden_batches import BatchFiles, WardenBatch, WardenJob, batch_of, warden_job_of
@@ -203,13 +203,8 @@ class WardenReading(WardenNative):
     def _watch(self, resource: str) -> Watch[bool]:
         way = self.warden(resource)
         if way not in self._watches:
-            self._watches[way] = Watch(
-                self._settled,
-                gap=way.min_poll,
-                is_final=bool,
-                stopping=self.doors.stopping,
-                first=min(FIRST_LOOK, way.min_poll),
-                halving=HALVING * way.min_poll,
+            self._watches[way] = batch_watch(
+                self._settled, min_poll=way.min_poll, is_final=bool, stopping=self.doors.stopping
             )
         return self._watches[way]
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import time
 from collections.abc import Coroutine, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,10 +109,10 @@ def books(journal: SqliteJournal) -> Iterator[tuple[Books, Metrics, ThreadPoolEx
     metrics = Metrics()
     with ThreadPoolExecutor(2) as threads:
 
-        def note(lease_id: str, task: LeaseTask) -> Future[bool]:
-            return journal.add_task(lease_id, task, most=100)
+        async def note(lease_id: str, task: LeaseTask) -> None:
+            await asyncio.wrap_future(journal.add_task(lease_id, task, most=100))
 
-        yield Books(journal, note, lambda *_: None, threads, metrics), metrics, threads
+        yield Books(journal, note, threads, metrics), metrics, threads
 
 
 def ids(tasks: list[LeaseTask]) -> list[str]:

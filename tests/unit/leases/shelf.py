@@ -176,7 +176,7 @@ def main() -> None:
     for thread in asking:
         thread.join()
     assert len({record.id for record in answers}) == 1, answers
-    keeper.add_task(answers[0].id, LeaseTask("a", Shelf("a", directory, JobContext()).start("task-1")))
+    keeper.note_task(answers[0].id, LeaseTask("a", Shelf("a", directory, JobContext()).start("task-1"))).result()
     keeper.node_done(answers[0].id, "n1")
 
 

@@ -59,9 +59,8 @@ def test_leases_are_forgotten_a_month_after_their_end(journal: SqliteJournal, tm
     month = 30 * 86400.0
     old, young, held, pending = (keeper.grant(holder(job), {name: 1}, wait=0) for job, name in enumerate("bbba", 1))
     for lease in (old, pending):
-        keeper.add_task(
-            lease.id, LeaseTask(lease.acquisitions[0].resource, shelf(source, lease.resources).start("task"))
-        )
+        task = LeaseTask(lease.acquisitions[0].resource, shelf(source, lease.resources).start("task"))
+        keeper.note_task(lease.id, task).result()
     for lease in (old, young):
         keeper.release(lease.id, why="test")
     (shelf(source, "a").directory / "away").touch()

@@ -215,7 +215,7 @@ def test_a_release_is_tried_until_it_succeeds(keeper: LeaseKeeper, source: Shelf
 def test_tasks_are_cancelled_and_what_cannot_be_keeps_its_lane(keeper: LeaseKeeper, source: ShelfSource) -> None:
     first = keeper.grant(holder(1), {"a": 1, "b": 1}, wait=0)
     for name in ("a", "b"):
-        keeper.add_task(first.id, LeaseTask(name, shelf(source, name).start("task")))
+        keeper.note_task(first.id, LeaseTask(name, shelf(source, name).start("task"))).result()
     (shelf(source, "b").directory / "cannot-cancel").touch()
     record = keeper.release(first.id, why="test")
     assert states(record) == [AcquisitionState.RELEASED, AcquisitionState.DRAINING]
@@ -225,14 +225,14 @@ def test_tasks_are_cancelled_and_what_cannot_be_keeps_its_lane(keeper: LeaseKeep
     polling.wait_until(lambda: retry(keeper) or not keeper.live(), timeout=10)
     assert keeper.used("b") == 0
     with pytest.raises(LeaseRefused, match="no lease 12 has a resource a"):
-        keeper.add_task("12", LeaseTask("a", "x"))
+        keeper.note_task("12", LeaseTask("a", "x")).result()
 
 
 def test_a_task_that_is_announced_late_is_cancelled(keeper: LeaseKeeper, source: ShelfSource) -> None:
     lease = keeper.grant(holder(), {"a": 1}, wait=0)
     task = shelf(source, "a").start("late")
     keeper.release(lease.id, why="test")
-    keeper.add_task(lease.id, LeaseTask("a", task))
+    keeper.note_task(lease.id, LeaseTask("a", task)).result()
     retry(keeper)
     assert shelf(source, "a").task_status(task).value == "cancelled"
     assert keeper.live() == []
@@ -275,12 +275,12 @@ def test_what_came_of_tasks_is_noted_when_the_lease_ends(
     lease = keeper.grant(holder(), {"a": 1, "b": 1}, wait=0)
     a, b = shelf(source, "a"), shelf(source, "b")
     for name in ("done", "gone"):
-        keeper.add_task(lease.id, LeaseTask("a", a.start(name)))
+        keeper.note_task(lease.id, LeaseTask("a", a.start(name))).result()
     a.end("done", "completed")
     (a.directory / "tasks" / "gone").unlink()
     (a.directory / "sticky").touch()
     (b.directory / "sticky").touch()
-    keeper.add_task(lease.id, LeaseTask("b", b.start("slow")))
+    keeper.note_task(lease.id, LeaseTask("b", b.start("slow"))).result()
     record = keeper.release(lease.id, why="test")
     assert states(record) == [AcquisitionState.RELEASED, AcquisitionState.SETTLING]
     b.end("slow", "completed")
@@ -291,7 +291,7 @@ def test_what_came_of_tasks_is_noted_when_the_lease_ends(
 
 def test_results_can_be_read_while_tasks_are_cancelled(keeper: LeaseKeeper, source: ShelfSource) -> None:
     lease = keeper.grant(holder(), {"a": 1}, wait=0)
-    keeper.add_task(lease.id, LeaseTask("a", shelf(source, "a").start("task")))
+    keeper.note_task(lease.id, LeaseTask("a", shelf(source, "a").start("task"))).result()
     keeper.cancel_tasks(lease.id)
     assert shelf(source, "a").task_status("task").value == "cancelled"
     assert keeper.live()[0].state is LeaseState.GRANTED
@@ -329,7 +329,7 @@ def test_what_cannot_be_cancelled_keeps_its_lane_beyond_the_jobs_time(
     task, away = (
         keeper.grant(holder(job, ends=time.time() + 60), {name: 1}, wait=0) for job, name in ((1, "a"), (2, "b"))
     )
-    keeper.add_task(task.id, LeaseTask("a", shelf(source, "a").start("task")))
+    keeper.note_task(task.id, LeaseTask("a", shelf(source, "a").start("task"))).result()
     (shelf(source, "a").directory / "cannot-cancel").touch()
     (shelf(source, "b").directory / "away").touch()
     for lease in (task, away):

@@ -118,7 +118,7 @@ def test_a_task_of_a_lease_that_is_not_granted_yet_changes_nothing(
     assert gate.came.wait(SECONDS)
     (record,) = leases.live()
     with pytest.raises(LeaseRefused, match="was not granted"):
-        leases.add_task(record.id, LeaseTask("a", "12"))
+        leases.note_task(record.id, LeaseTask("a", "12")).result()
     gate.may_go.set()
     granting.result(SECONDS)
     assert state_of(leases.get(record.id)) is AcquisitionState.ACQUIRED
@@ -131,7 +131,7 @@ def test_a_task_that_is_announced_during_the_release_is_cancelled(
     source.on_release = gate = Gate()
     releasing = threads.submit(leases.release, lease.id, why="test")
     assert gate.came.wait(SECONDS)
-    leases.add_task(lease.id, LeaseTask("a", Shelf("a", source.directory, JobContext()).start("late")))
+    leases.note_task(lease.id, LeaseTask("a", Shelf("a", source.directory, JobContext()).start("late"))).result()
     gate.may_go.set()
     releasing.result(SECONDS)
     retry(leases)
@@ -198,8 +198,8 @@ def test_what_the_vendor_refuses_to_cancel_keeps_no_lane_for_ever(leases: LeaseK
             raise VendorError("not yours", http_status=403)
 
     source.on_stop = refuse
-    leases.add_task(lease.id, LeaseTask("a", "somebody-elses"))
-    leases.add_task(lease.id, LeaseTask("a", "own"))
+    leases.note_task(lease.id, LeaseTask("a", "somebody-elses")).result()
+    leases.note_task(lease.id, LeaseTask("a", "own")).result()
     leases.release(lease.id, why="test")
     for _ in range(20):
         leases._lanes.hurry("a")
@@ -212,7 +212,7 @@ def test_what_the_vendor_refuses_to_cancel_keeps_no_lane_for_ever(leases: LeaseK
 def test_a_vendor_that_is_away_is_asked_once_and_not_for_each_task(leases: LeaseKeeper, source: HookedSource) -> None:
     lease = leases.grant(holder(), {"a": 1}, wait=0)
     for number in range(50):
-        leases.add_task(lease.id, LeaseTask("a", str(number)))
+        leases.note_task(lease.id, LeaseTask("a", str(number))).result()
 
     def away(_: str) -> None:
         raise VendorUnreachable("away", transient=True)
@@ -227,7 +227,7 @@ def test_many_tasks_do_not_keep_the_session_open(
 ) -> None:
     monkeypatch.setattr(releasing, "CANCEL_SECONDS", -1.0)
     lease = leases.grant(holder(), {"a": 1}, wait=0)
-    leases.add_task(lease.id, LeaseTask("a", "1"))
+    leases.note_task(lease.id, LeaseTask("a", "1")).result()
     record = leases.release(lease.id, why="test")
     assert record is not None
     assert len(source.released) == 1
@@ -239,7 +239,7 @@ def test_an_old_lease_takes_no_tasks_and_a_late_one_no_lane(
 ) -> None:
     lease = leases.grant(holder(), {"a": 1}, wait=0)
     leases.release(lease.id, why="test")
-    leases.add_task(lease.id, LeaseTask("a", "late"))
+    leases.note_task(lease.id, LeaseTask("a", "late")).result()
     assert leases.used("a") == 0
     leases.grant(holder(2), {"a": 1}, wait=0)
     retry(leases)
@@ -249,16 +249,16 @@ def test_an_old_lease_takes_no_tasks_and_a_late_one_no_lane(
     assert ended.ended is not None
     journal.write(replace(ended, ended=ended.ended - keeper.LATE_SECONDS))
     with pytest.raises(LeaseRefused, match="ended long ago"):
-        leases.add_task(lease.id, LeaseTask("a", "another"))
+        leases.note_task(lease.id, LeaseTask("a", "another")).result()
 
 
 def test_a_lease_has_only_so_many_tasks(leases: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "MOST_TASKS", 3)
     lease = leases.grant(holder(), {"a": 1}, wait=0)
     for number in (1, 2, 3, 3):
-        leases.add_task(lease.id, LeaseTask("a", str(number)))
+        leases.note_task(lease.id, LeaseTask("a", str(number))).result()
     with pytest.raises(LeaseRefused, match="has 3 tasks already"):
-        leases.add_task(lease.id, LeaseTask("a", "4"))
+        leases.note_task(lease.id, LeaseTask("a", "4")).result()
 
 
 def test_what_the_vendor_has_ended_by_itself_keeps_no_lane(leases: LeaseKeeper, source: HookedSource) -> None:
@@ -310,7 +310,7 @@ def test_what_was_acquired_by_a_process_that_is_gone_keeps_nobody_from_starting(
 def test_nothing_is_left_of_leases_that_ended(leases: LeaseKeeper) -> None:
     for job in range(20):
         lease = leases.grant(holder(job + 1), {"a": 1}, wait=0)
-        leases.add_task(lease.id, LeaseTask("a", "task"))
+        leases.note_task(lease.id, LeaseTask("a", "task")).result()
         leases.release(lease.id, why="test")
     left = {name: len(value) for name, value in vars(leases._releaser).items() if hasattr(value, "__len__")}
     assert set(left.values()) == {0}, left

@@ -70,17 +70,11 @@ class Floor:
         """Nothing happens when a job is dropped."""
 
 
-class Upstream:
-    """QRMI's wheel."""
+class _Qiskit:
+    """A sampler as Qiskit knows them, and the jobs that it gives."""
 
-    def __init__(self, url: str) -> None:
-        from qrmi.primitives import QRMIService  # type: ignore[import-not-found]
-        from qrmi.primitives.ibm import SamplerV2  # type: ignore[import-not-found]
-
-        resources = QRMIService().resources()
-        self.resource = next(each for each in resources if each.resource_id() == DEVICE)
-        self._sampler = SamplerV2(self.resource)
-        self._circuit = circuit()
+    _sampler: Any
+    _circuit: Any
 
     def submit(self, shots: int = SHOTS) -> Any:
         return self._sampler.run([self._circuit], shots=shots)
@@ -92,11 +86,27 @@ class Upstream:
         return str(job.job_id())
 
     def drop(self, job: Any) -> None:
+        """Nothing happens when a job is dropped."""
+
+
+class Upstream(_Qiskit):
+    """QRMI's wheel."""
+
+    def __init__(self, url: str) -> None:
+        from qrmi.primitives import QRMIService  # type: ignore[import-not-found]
+        from qrmi.primitives.ibm import SamplerV2  # type: ignore[import-not-found]
+
+        resources = QRMIService().resources()
+        self.resource = next(each for each in resources if each.resource_id() == DEVICE)
+        self._sampler = SamplerV2(self.resource)
+        self._circuit = circuit()
+
+    def drop(self, job: Any) -> None:
         job.__del__()  # asks for its status
         job._delete_job = False
 
 
-class Vendor:
+class Vendor(_Qiskit):
     """qiskit-ibm-runtime."""
 
     def __init__(self, url: str) -> None:
@@ -113,20 +123,8 @@ class Vendor:
         self._sampler = SamplerV2(mode=self.backend)
         self._circuit = circuit()
 
-    def submit(self, shots: int = SHOTS) -> Any:
-        return self._sampler.run([self._circuit], shots=shots)
 
-    def result(self, job: Any) -> Any:
-        return job.result()
-
-    def name(self, job: Any) -> str:
-        return str(job.job_id())
-
-    def drop(self, job: Any) -> None:
-        """Nothing happens when a job is dropped."""
-
-
-class Ours:
+class Ours(_Qiskit):
     """This project."""
 
     def __init__(self, url: str) -> None:
@@ -136,21 +134,9 @@ class Ours:
         self._sampler = SamplerV2(mode=self.backend)
         self._circuit = circuit()
 
-    def submit(self, shots: int = SHOTS) -> Any:
-        return self._sampler.run([self._circuit], shots=shots)
-
-    def result(self, job: Any) -> Any:
-        return job.result()
-
     def all_of(self, jobs: list[Any]) -> None:
         """Wait for all."""
         self.backend.resource.task_wait([job.job_id() for job in jobs])
-
-    def name(self, job: Any) -> str:
-        return str(job.job_id())
-
-    def drop(self, job: Any) -> None:
-        """Nothing happens when a job is dropped."""
 
 
 def client(who: str, url: str) -> Any:

@@ -3,35 +3,21 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from doored import Job, doored
+from doored import doored
 from ibm_compute_case import sampler_payload, shows
 from ibm_system_case import start
+from mortal_gateway import mortal_gateway
 from munge_daemon import Munged
 
 from qrmi_core import JobContext, polling
 from qrmi_core.drivers.ibm_compute import IBMQuantumComputeService
 
-GATEWAY = """
-import dataclasses, json, signal, sys
-from pathlib import Path
-path, directory, socket, resources = json.load(sys.stdin)
-sys.path[:0] = path
-from munge_daemon import libraries
-from doored import doored
-libraries()
-with doored(Path(directory), socket, resources) as case:
-    print(json.dumps(dataclasses.asdict(case.granted("onsite"))), flush=True)
-    signal.pause()
-"""
 COUNT = 30
 BEFORE = 10
 """How many tasks the machine has when the gateway is killed, at least; others are on their way."""
@@ -47,22 +33,13 @@ def test_all_results_arrive_and_no_task_runs_twice(daemons: Munged, tmp_path: Pa
                 "environment": {**machine.environment, "QRMI_MIN_POLL": "0"},
             }
         ]
-        command = [sys.executable, "-c", GATEWAY]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
-            try:
-                assert killed.stdin is not None
-                assert killed.stdout is not None
-                killed.stdin.write(json.dumps([sys.path, str(tmp_path), daemons.socket, resources]))
-                killed.stdin.close()
-                job = Job(**json.loads(killed.stdout.readline()))
-                of_it = {name: value for name, value in job.environment.items() if name.startswith("onsite_QRMI_")}
-                values = {name.removeprefix("onsite_"): value for name, value in of_it.items()}
-                driver = IBMQuantumComputeService.from_environment("onsite", values, JobContext())
-                threads = ThreadPoolExecutor(8)
-                submitting = [threads.submit(driver.submit, sampler_payload(number)) for number in range(COUNT)]
-                assert polling.wait_until(lambda: machine.emulator.device.runs >= BEFORE, timeout=60)
-            finally:
-                killed.kill()
+        with mortal_gateway(tmp_path, daemons, resources, "onsite") as job:
+            of_it = {name: value for name, value in job.environment.items() if name.startswith("onsite_QRMI_")}
+            values = {name.removeprefix("onsite_"): value for name, value in of_it.items()}
+            driver = IBMQuantumComputeService.from_environment("onsite", values, JobContext())
+            threads = ThreadPoolExecutor(8)
+            submitting = [threads.submit(driver.submit, sampler_payload(number)) for number in range(COUNT)]
+            assert polling.wait_until(lambda: machine.emulator.device.runs >= BEFORE, timeout=60)
         address = job.url.removeprefix("http://")
         listen = {"admin": str(tmp_path / "admin.sock"), "jobs": address}
         with threads, doored(tmp_path, daemons.socket, resources, listen=listen) as case:

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +11,14 @@ from typing import Any
 import felis_case
 import iqm_case
 import pytest
-from doored import Job, doored
+from doored import doored
+from mortal_gateway import mortal_gateway
 from munge_daemon import Munged
 from vendor_site import Case
 
 from qrmi_core import JobContext, SubmissionUncertain, Task, polling
 from qrmi_core.discovery import driver
 
-GATEWAY = """
-import dataclasses, json, signal, sys
-from pathlib import Path
-path, directory, socket, resources = json.load(sys.stdin)
-sys.path[:0] = path
-from munge_daemon import libraries
-from doored import doored
-libraries()
-with doored(Path(directory), socket, resources) as case:
-    print(json.dumps(dataclasses.asdict(case.granted("qpu"))), flush=True)
-    signal.pause()
-"""
 COUNT = 40
 BEFORE = 10
 """How many tasks the vendor has when the gateway is killed, at least; others are on their way."""
@@ -46,29 +32,20 @@ def test_results_arrive_none_runs_twice_and_what_nobody_knows_is_told(
     with case.start(lanes=COUNT) as vendor, ThreadPoolExecutor(8) as threads:
         values = {**vendor.environment, "QRMI_MIN_POLL": "0"}
         resources: list[dict[str, Any]] = [{"name": "qpu", "type": case.type, "environment": values}]
-        command = [sys.executable, "-c", GATEWAY]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
-            try:
-                assert killed.stdin is not None
-                assert killed.stdout is not None
-                killed.stdin.write(json.dumps([sys.path, str(tmp_path), daemons.socket, resources]))
-                killed.stdin.close()
-                job = Job(**json.loads(killed.stdout.readline()))
-                of_it = {name: value for name, value in job.environment.items() if name.startswith("qpu_QRMI_")}
-                program = driver(case.type).from_environment(
-                    "qpu", {name.removeprefix("qpu_"): value for name, value in of_it.items()}, JobContext()
-                )
+        with mortal_gateway(tmp_path, daemons, resources, "qpu") as job:
+            of_it = {name: value for name, value in job.environment.items() if name.startswith("qpu_QRMI_")}
+            program = driver(case.type).from_environment(
+                "qpu", {name.removeprefix("qpu_"): value for name, value in of_it.items()}, JobContext()
+            )
 
-                def submitted(number: int) -> Task | str:
-                    try:
-                        return program.submit(case.payload(number))
-                    except SubmissionUncertain as error:
-                        return str(error)
+            def submitted(number: int) -> Task | str:
+                try:
+                    return program.submit(case.payload(number))
+                except SubmissionUncertain as error:
+                    return str(error)
 
-                submitting = [threads.submit(submitted, number) for number in range(COUNT)]
-                assert polling.wait_until(lambda: vendor.emulator.device.runs >= BEFORE, timeout=60)
-            finally:
-                killed.kill()
+            submitting = [threads.submit(submitted, number) for number in range(COUNT)]
+            assert polling.wait_until(lambda: vendor.emulator.device.runs >= BEFORE, timeout=60)
         listen = {"admin": str(tmp_path / "admin.sock"), "jobs": job.url.removeprefix("http://")}
         with doored(tmp_path, daemons.socket, resources, listen=listen) as gateway:
             tasks = {number: each.result(100) for number, each in enumerate(submitting)}

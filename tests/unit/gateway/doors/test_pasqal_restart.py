@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from doored import Doored, Job, doored
+from mortal_gateway import mortal_gateway
 from munge_daemon import Munged
 from pasqal_cloud_case import CASE as CLOUD
 from pasqal_cloud_case import rabi
@@ -25,19 +23,6 @@ from qrmi_core import polling
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="without the root helper, only root has leases of a Warden")
 
-GATEWAY = """
-import dataclasses, json, sys
-from pathlib import Path
-path, directory, socket, resources = json.load(sys.stdin)
-sys.path[:0] = path
-from munge_daemon import libraries
-from doored import doored
-libraries()
-with doored(Path(directory), socket, resources) as case:
-    print(json.dumps(dataclasses.asdict(case.granted("paris", "orion"))), flush=True)
-    import time
-    time.sleep(600)
-"""
 COUNT = 10
 PLAIN = {"project_id": "x", "open": False}
 
@@ -52,35 +37,23 @@ def entries(cloud: Site, premises: Site) -> list[dict[str, Any]]:
 def test_results_arrive_after_the_gateway_was_killed_and_nothing_runs_twice(daemons: Munged, tmp_path: Path) -> None:
     with CLOUD.start() as cloud, warden(daemons) as premises:
         resources = entries(cloud, premises)
-        told = json.dumps([sys.path, str(tmp_path), daemons.socket, resources])
         sequences = {
             "paris": rabi(math.pi).to_abstract_repr(),
             "orion": pulse(math.pi).to_abstract_repr(),
         }
-        killed = subprocess.Popen(
-            [sys.executable, "-c", GATEWAY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        with killed:
-            try:
-                assert killed.stdin is not None
-                assert killed.stdout is not None
-                killed.stdin.write(told)
-                killed.stdin.close()
-                job = Job(**json.loads(killed.stdout.readline()))
-                made = []
-                for number in range(COUNT):
-                    name = ("paris", "orion")[number % 2]
-                    body = {
-                        "sequence_builder": sequences[name],
-                        "jobs": [{"runs": 5}],
-                        "project_id": "",
-                        "tags": ["mine"],
-                    }
-                    status, answer = job.ask("POST", f"/r/{name}/core-fast/api/v1/batches", body)
-                    assert status == 200, answer
-                    made.append((name, answer["data"]["id"]))
-            finally:
-                killed.kill()
+        with mortal_gateway(tmp_path, daemons, resources, "paris", "orion") as job:
+            made = []
+            for number in range(COUNT):
+                name = ("paris", "orion")[number % 2]
+                body = {
+                    "sequence_builder": sequences[name],
+                    "jobs": [{"runs": 5}],
+                    "project_id": "",
+                    "tags": ["mine"],
+                }
+                status, answer = job.ask("POST", f"/r/{name}/core-fast/api/v1/batches", body)
+                assert status == 200, answer
+                made.append((name, answer["data"]["id"]))
         with doored(tmp_path, daemons.socket, resources) as case:
             case.do(case.gateway.until_ready())
             job = Job(job.lease, job.token, job.environment, case.url)

@@ -29,13 +29,16 @@ def collected(*, quick: bool, only: Sequence[str] = ()) -> list[Measure]:
     """What is to be run, of every ``rows_*.py``; ``only`` those whose names begin so, ``quick`` without the vendors.
 
     Raises:
-        SystemExit: nothing does.
+        SystemExit: with 2, nothing begins with one of ``only``.
     """
     modules = [importlib.import_module(path.stem) for path in sorted(HERE.glob("rows_*.py"))]
     every: list[Measure] = [measure for module in modules for measure in module.measures(quick)]
     chosen = [measure for measure in every if not only or measure.name.startswith(tuple(only))]
-    if not chosen:
-        raise SystemExit(f"no such measure; there are: {', '.join(measure.name for measure in every)}")
+    for name in only:
+        if not any(measure.name.startswith(name) for measure in every):
+            there = ", ".join(measure.name for measure in every)
+            print(f"no measure begins with {name!r}; there are: {there}", file=sys.stderr)
+            raise SystemExit(2)
     if not quick:
         return chosen
     return [replace(each, runs=tuple(run for run in each.runs if run.who != "vendor")) for each in chosen]

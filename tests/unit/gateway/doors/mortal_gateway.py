@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from doored import Job
 from munge_daemon import Munged
 
-__all__ = ["mortal_gateway"]
+__all__ = ["Mortal", "mortal_gateway"]
 
 PROGRAM = """
 import dataclasses, json, signal, sys
@@ -30,9 +30,18 @@ with doored(Path(directory), socket, resources) as case:
 """
 
 
+class Mortal(NamedTuple):
+    """A job with a lease of the gateway's, and the gateway's process."""
+
+    job: Job
+    pid: int
+
+
 @contextlib.contextmanager
-def mortal_gateway(directory: Path, daemons: Munged, resources: Sequence[dict[str, Any]], *names: str) -> Iterator[Job]:
-    """A job with a lease of these resources; the gateway is killed at the end of the block."""
+def mortal_gateway(
+    directory: Path, daemons: Munged, resources: Sequence[dict[str, Any]], *names: str
+) -> Iterator[Mortal]:
+    """One with a lease of these resources; it is killed at the end of the block."""
     command = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         try:
@@ -40,6 +49,6 @@ def mortal_gateway(directory: Path, daemons: Munged, resources: Sequence[dict[st
             assert running.stdout is not None
             running.stdin.write(json.dumps([sys.path, str(directory), daemons.socket, list(resources), names]))
             running.stdin.close()
-            yield Job(**json.loads(running.stdout.readline()))
+            yield Mortal(Job(**json.loads(running.stdout.readline())), running.pid)
         finally:
             running.kill()

@@ -33,7 +33,7 @@ def test_all_results_arrive_and_no_task_runs_twice(daemons: Munged, tmp_path: Pa
                 "environment": {**machine.environment, "QRMI_MIN_POLL": "0"},
             }
         ]
-        with mortal_gateway(tmp_path, daemons, resources, "onsite") as job:
+        with mortal_gateway(tmp_path, daemons, resources, "onsite") as (job, _):
             of_it = {name: value for name, value in job.environment.items() if name.startswith("onsite_QRMI_")}
             values = {name.removeprefix("onsite_"): value for name, value in of_it.items()}
             driver = IBMQuantumComputeService.from_environment("onsite", values, JobContext())

@@ -32,7 +32,7 @@ def test_results_arrive_none_runs_twice_and_what_nobody_knows_is_told(
     with case.start(lanes=COUNT) as vendor, ThreadPoolExecutor(8) as threads:
         values = {**vendor.environment, "QRMI_MIN_POLL": "0"}
         resources: list[dict[str, Any]] = [{"name": "qpu", "type": case.type, "environment": values}]
-        with mortal_gateway(tmp_path, daemons, resources, "qpu") as job:
+        with mortal_gateway(tmp_path, daemons, resources, "qpu") as (job, _):
             of_it = {name: value for name, value in job.environment.items() if name.startswith("qpu_QRMI_")}
             program = driver(case.type).from_environment(
                 "qpu", {name.removeprefix("qpu_"): value for name, value in of_it.items()}, JobContext()

@@ -41,7 +41,7 @@ def test_results_arrive_after_the_gateway_was_killed_and_nothing_runs_twice(daem
             "paris": rabi(math.pi).to_abstract_repr(),
             "orion": pulse(math.pi).to_abstract_repr(),
         }
-        with mortal_gateway(tmp_path, daemons, resources, "paris", "orion") as job:
+        with mortal_gateway(tmp_path, daemons, resources, "paris", "orion") as (job, _):
             made = []
             for number in range(COUNT):
                 name = ("paris", "orion")[number % 2]

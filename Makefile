@@ -62,10 +62,10 @@ bench: $(TOOLS) slurm-packages
 	$(BIN)/python tests/benchmarks/slurm.py
 	$(BIN)/python tests/benchmarks/announcements.py
 	$(BIN)/python tests/benchmarks/gateway.py
-	$(BIN)/python tests/benchmarks/peers
+	$(BIN)/python tests/benchmarks
 
 bench-quick: $(TOOLS)
-	$(BIN)/python tests/benchmarks/peers --quick
+	$(BIN)/python tests/benchmarks --quick
 
 clean:
 	@test ! -e build/cluster || $(BIN)/python scripts/cluster.py stop

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 PROGRAM = """
 import sys
@@ -44,7 +44,7 @@ sys.exit(1 if missed([row]) else 0)
     ],
 )
 def test_goals(tmp_path: Path, seconds: str, error: str, code: int, told: str) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(PEERS), seconds, error, str(tmp_path)]
+    command = [sys.executable, "-c", PROGRAM, str(BENCHMARKS), seconds, error, str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == code, ended.stderr
     assert told in ended.stdout

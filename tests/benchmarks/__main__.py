@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ours and the peers on one emulator in one run: ``python tests/benchmarks/peers [--quick] [--only MEASURE ...]``.
+"""Ours and the peers on one emulator in one run: ``python tests/benchmarks [--quick] [--only MEASURE ...]``.
 
 Prints a table, and exits with 1 when a goal is missed. A whole run is written to ``benchmarks/`` with its chart, any
 other to ``build/peers/``.

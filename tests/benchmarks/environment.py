@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["BUILD", "CRN", "DEVICE", "FRESNEL", "PEERS", "PROJECT", "ROOT", "our_python", "peer_python", "variables"]
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "peers"
 PEERS = ("qrmi[ibm,pasqal]==0.26.4", "qiskit-ibm-runtime==0.51.0", "pasqal-cloud==0.24.0")
 INSTALLATION = 1200.0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gateway at scale: a thousand polls, leases and tasks by the thousand, bodies of 20 MB, a journal that is locked.
 
-A server of few words stands for all vendors, and for the storage of IBM's machines. The longest stall of the gateway's
-event loop is what a second client sees that asks, every 2 ms, for something that needs nothing but this loop.
+The longest stall of the gateway's event loop is what a second client sees that asks, every 2 ms, for something that
+needs nothing but this loop.
 
     python tests/benchmarks/gateway_scale.py [polls leases bodies journal answers]
 """
@@ -15,7 +15,6 @@ import contextlib
 import functools
 import http.client
 import json
-import os
 import random
 import signal
 import socket
@@ -23,243 +22,21 @@ import sqlite3
 import ssl
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway_bench import (
-    DEVICE,
-    Connection,
-    forget_peak,
-    memory,
-    opened,
-    process,
-    processor,
-    request,
-    row,
-    serve_vendor,
-    serving,
-)
+from gateway_bench import DEVICE, Connection, forget_peak, memory, opened, process, processor, request, row
+from gateway_probes import GAP, Plain, asked, loop_only, repeated
+from gateway_scale_site import CREATED, LARGE, LEASES, PARIS, PREMISES, Site, site
 
-PARIS, PREMISES = "paris", "ibm_premises"
-POLLS, LEASES, TASKS, USERS = 1000, 1000, 10_000, 50
-LARGE = 20_000_000
+POLLS, TASKS, USERS = 1000, 10_000, 50
 ROUNDS = 3
 TURNS = 10
 LOCKED_SECONDS = 3.0
-GAP = 0.002
 IDLE_SECONDS = 4.0
 """Before twice as many are over the gateway closes a connection that nobody uses."""
-CREATED = "2026-01-01T00:00:00Z"
-
-
-async def vendor() -> None:  # noqa: C901  a server of few words, but of four vendors'
-    """IBM's cloud, Pasqal's, a machine on premises and its storage: all that they are asked here, at once."""
-    from aiohttp import web
-
-    jobs: list[str] = []
-    result = (b"[" + b"0.123456," * (LARGE // 9 + 1))[: LARGE - 2] + b"0]"
-
-    def job(name: str) -> dict[str, Any]:
-        state = {"status": "Queued", "state": {"status": "Queued"}, "program": {"id": "sampler"}, "tags": []}
-        return {"id": name, "backend": DEVICE, "created": CREATED, "usage": {"seconds": 0}, **state, "text": "x" * 700}
-
-    async def ibm(request: web.Request, path: str) -> web.StreamResponse:
-        if request.method == "POST":
-            async for _ in request.content.iter_any():
-                pass
-            jobs.append(f"d{len(jobs)}")
-            return web.json_response({"id": jobs[-1], "backend": DEVICE})
-        if path.endswith("/results"):
-            return web.Response(body=result, content_type="application/json")
-        if path.endswith("/jobs"):
-            offset, limit = int(request.query.get("offset", 0)), int(request.query.get("limit", 10))
-            return web.json_response({"jobs": [job(name) for name in jobs[::-1][offset : offset + limit]]})
-        return web.json_response(job(path.rpartition("/")[2]) if "/jobs/" in path else {"state": True})
-
-    async def pasqal(request: web.Request, path: str) -> web.StreamResponse:
-        """A batch is answered with its sequence."""
-        told = await request.json(loads=lambda text: json.loads(text)) if request.method == "POST" else {}
-        status = {"status": "PENDING", "open": False, "created_at": CREATED, "device_type": "FRESNEL"}
-        batch = {**told, "id": str(uuid.uuid4()), **status, "jobs": [{"id": str(uuid.uuid4()), "status": "PENDING"}]}
-        return web.json_response({"status": "success", "code": 200, "data": batch})
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        path = request.path
-        if path.endswith("/token"):
-            return web.json_response({"access_token": "t", "expires_in": 3600})
-        if path.startswith("/pasqal"):
-            return await pasqal(request, path)
-        if path.startswith("/api/v1"):
-            return await ibm(request, path)
-        async for _ in request.content.iter_any():
-            pass
-        if path.endswith("/jobs") and request.method == "GET":
-            return web.json_response({"jobs": []})
-        return web.json_response({"id": path.rpartition("/")[2], "name": PREMISES, "status": "online"})
-
-    await serve_vendor(answer)
-
-
-def resources(port: int) -> list[dict[str, Any]]:
-    """The QPUs of the site, as they are configured."""
-    url = f"http://127.0.0.1:{port}"
-    compute = {
-        "QRMI_IBM_QCS_ENDPOINT": f"{url}/api/v1", "QRMI_IBM_QCS_IAM_ENDPOINT": url,
-        "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
-    }  # fmt: skip
-    system = {
-        "QRMI_IBM_QS_ENDPOINT": f"{url}/system", "QRMI_IBM_QS_IAM_ENDPOINT": url, "QRMI_IBM_QS_IAM_APIKEY": "key",
-        "QRMI_IBM_QS_SERVICE_CRN": "crn:v1:b", "QRMI_IBM_QS_AWS_ACCESS_KEY_ID": "access",
-        "QRMI_IBM_QS_AWS_SECRET_ACCESS_KEY": "secret", "QRMI_IBM_QS_S3_ENDPOINT": url,
-        "QRMI_IBM_QS_S3_BUCKET": "bucket", "QRMI_IBM_QS_S3_REGION": "us-east",
-    }  # fmt: skip
-    pasqal = {
-        "QRMI_PASQAL_CLOUD_BASE_URL": f"{url}/pasqal", "QRMI_PASQAL_CLOUD_AUTH_ENDPOINT": f"{url}/oauth/token",
-        "QRMI_PASQAL_CLOUD_CLIENT_ID": "id", "QRMI_PASQAL_CLOUD_CLIENT_SECRET": "secret",
-        "QRMI_PASQAL_CLOUD_PROJECT_ID": "project", "QRMI_DEVICE": "FRESNEL",
-    }  # fmt: skip
-    return [
-        {"name": name, "type": kind, "environment": block, "lanes": 2 * LEASES}
-        for name, kind, block in (
-            (DEVICE, "ibm-quantum-compute-service", compute),
-            (PREMISES, "ibm-quantum-system", system),
-            (PARIS, "pasqal-cloud", pasqal),
-        )
-    ]
-
-
-@dataclass
-class Site:
-    """A gateway that serves in a process of its own, and a job with a lease of all QPUs."""
-
-    case: Any
-    job: Any
-    pid: int
-    start: float
-
-    @property
-    def port(self) -> int:
-        return int(self.case.jobs_port)
-
-    def request(self, method: str, path: str, body: bytes = b"", *, qpu: str = DEVICE) -> bytes:
-        """The bytes of a request of the job's, at one of its QPUs."""
-        crn = self.job.environment[f"{DEVICE}_QRMI_IBM_QCS_SERVICE_CRN"]
-        return request(method, f"/r/{qpu}{path}", self.job.token, crn, body)
-
-    def admin(self, path: str) -> tuple[int, Any]:
-        """An answer to this user, who is root or an operator."""
-        status, told = self.case.ask("GET", path)
-        return int(status), told
-
-
-@contextlib.contextmanager
-def site(vendor_port: int, *, tls: bool = False, prepare: Callable[[Any], None] = lambda _: None) -> Iterator[Site]:
-    """A gateway; ``prepare`` does what is to be in its journal, with one that runs in this process before."""
-    from doored import Doored, free_port
-    from munge_daemon import munged
-
-    with tempfile.TemporaryDirectory(prefix="qrmi-bench-") as name, munged() as daemon:
-        directory, more = Path(name), {}
-        if tls:
-            more = {"ca": directory / "ca.pem", "tls": certificate(directory)}
-        qpus = resources(vendor_port)
-        case = Doored(directory, daemon.socket, qpus, log_level="warning", token_from="any", operators=["root"], **more)
-        case.port = free_port()
-        ports = {"admin_tcp": f"127.0.0.1:{case.port}", "metrics": f"127.0.0.1:{free_port()}"}
-        case.settings["listen"] |= ports
-        case.write(qpus)
-        os.environ["PATH"] = f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        with case.running():
-            prepare(case)
-            job = case.granted(DEVICE, PREMISES, PARIS)
-        with serving(case.file, case.jobs_port) as (pid, seconds):
-            yield Site(case, job, pid, seconds)
-
-
-def certificate(directory: Path) -> dict[str, str]:
-    """The settings for a certificate of an authority of our own."""
-    import trustme
-
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-    issued.private_key_pem.write_to_path(str(directory / "key.pem"))
-    issued.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
-    return {"cert": str(directory / "cert.pem"), "key": str(directory / "key.pem")}
-
-
-class Plain:
-    """One connection that blocks; one request at a time."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def ask(self, sent: bytes) -> tuple[int, bytes]:
-        """Status and body."""
-        self._socket.sendall(sent)
-        got = b""
-        while (end := got.find(b"\r\n\r\n")) < 0:
-            got += self._received()
-        head, parts = got[:end].lower(), [got[end + 4 :]]
-        left = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0) - len(parts[0])
-        while left > 0:
-            parts.append(self._received())
-            left -= len(parts[-1])
-        return int(head[9:12]), b"".join(parts)
-
-    def _received(self) -> bytes:
-        data = self._socket.recv(2**16)
-        assert data, "the gateway closed a connection"
-        return data
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@contextlib.contextmanager
-def asked(port: int, sent: bytes, *, gap: float = GAP, status: int = 200) -> Iterator[list[float]]:
-    """Send a request again and again in a thread while the block runs: milliseconds that each answer took."""
-    with (
-        contextlib.closing(Plain(port)) as connection,
-        repeated(functools.partial(connection.ask, sent), gap=gap, status=status) as took,
-    ):
-        yield took
-
-
-@contextlib.contextmanager
-def repeated(ask: Callable[[], tuple[int, Any]], *, gap: float, status: int = 200) -> Iterator[list[float]]:
-    """The same with any way to ask."""
-    took: list[float] = []
-    ends = threading.Event()
-
-    def work() -> None:
-        while not ends.is_set():
-            begun = time.perf_counter()
-            found, told = ask()
-            took.append(1000 * (time.perf_counter() - begun))
-            assert found == status, told
-            ends.wait(gap)
-
-    with ThreadPoolExecutor(1) as threads:
-        working = threads.submit(work)
-        try:
-            yield took
-        finally:
-            ends.set()
-        working.result()
-
-
-def loop_only() -> bytes:
-    """A request that needs nothing but the gateway's event loop: one without a token, which is refused with 401."""
-    return request("GET", f"/r/{DEVICE}/api/v1/jobs", "", "")
 
 
 def ibm_body(size: int) -> bytes:
@@ -573,15 +350,13 @@ MEASURES = {each.__name__: each for each in (polls, leases, bodies, journal, ans
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends too
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("measures", nargs="*", choices=[*MEASURES, []], help="which, by default all")
-    parser.add_argument("--vendor", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.vendor:
-        asyncio.run(vendor())
-        return
-    for name in options.measures or MEASURES:
-        with process(__file__, "--vendor") as (_, port):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"by default all: {', '.join(MEASURES)}")
+    chosen = parser.parse_args().measures
+    if unknown := [name for name in chosen if name not in MEASURES]:
+        parser.error(f"there is no measure {unknown[0]!r}; there are: {', '.join(MEASURES)}")
+    for name in chosen or MEASURES:
+        with process(str(Path(__file__).with_name("gateway_scale_site.py")), "--vendor") as (_, port):
             MEASURES[name](int(port))
 
 

@@ -15,11 +15,11 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, SSLError
 from urllib3.util import make_headers
-from urllib3.util.ssl_ import create_urllib3_context
 
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.locks import ForkSafeLock
 from qrmi_core.proxies import PORTS, environment_proxy
+from qrmi_core.trust import tls_context
 
 __all__ = ["HANDSHAKE", "Connections", "Way"]
 
@@ -131,22 +131,11 @@ class Connections:
         return Way(kind(host, port, **options), direct=True)
 
     def _tls(self) -> ssl.SSLContext:
-        """Made once: reading everybody's certificates takes longer than a handshake."""
-        settings = self._settings
-        context = create_urllib3_context()
         try:
-            if settings.ca:
-                context.load_verify_locations(settings.ca)
-            else:
-                import certifi  # only who trusts everybody's authorities needs it
-
-                context.load_verify_locations(certifi.where())
-            if settings.certificate:
-                context.load_cert_chain(settings.certificate, settings.key)
+            return tls_context(self._settings)
         except OSError as error:
             setattr(error, HANDSHAKE, True)
             raise SSLError(error) from error
-        return context
 
 
 def _manager(proxy: str, options: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from qrmi_core.resource import JobContext
 from qrmi_core.vendor_environment import DIGESTS, MARK
 
 __all__ = [
+    "TRUSTED",
     "JobEnvironment",
     "JobResource",
     "child_environment",
@@ -33,6 +34,7 @@ __all__ = [
     "scheduler_job",
     "slurm_environment",
     "spool_directory",
+    "trusted_certificates",
     "vendor_values",
     "write_job",
 ]
@@ -55,6 +57,9 @@ SITE = Path("/etc/qrmi")
 SITE_CONFIG = SITE / "qrmi_config.json"
 SITE_GATEWAY_CONFIG = SITE / "gateway.json"
 SITE_CLIENT_CONFIG = SITE / "client.json"
+TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Where requests, curl and Python's ssl look for the certificates to trust, in the order of requests."""
+
 FOR_SLURM = ("PATH", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT", "HOME")
 
 
@@ -157,6 +162,11 @@ def proxy_variables() -> dict[str, str]:
     """The proxies that are named, and ``no_proxy``, by their small names, which count where both are there."""
     names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
     return {name: os.environ.get(name, os.environ.get(name.upper(), "")) for name in names}
+
+
+def trusted_certificates() -> str | None:
+    """The file, or directory, of certificates that the environment names for the clients of HTTPS."""
+    return next((named for name in TRUSTED if (named := os.environ.get(name))), None)
 
 
 def vendor_values() -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from qrmi_core.environment import trusted_certificates
 from qrmi_core.errors import ResourceUnavailable
 from qrmi_core.variables import Variable
 
@@ -25,7 +26,10 @@ HTTP_VARIABLES = (
     Variable(CONNECT_TIMEOUT, "seconds until a connection must stand (10)"),
     Variable(READ_TIMEOUT, "seconds that a server may be silent (60)"),
     Variable(DEADLINE, "seconds for which a request is tried again (120)"),
-    Variable(CA, "a file with the certificates to trust, where the site has its own authority"),
+    Variable(
+        CA,
+        "a file with the certificates to trust; by default that of REQUESTS_CA_BUNDLE, else those of the host",
+    ),
     Variable(CERTIFICATE, "a file with the client's certificate, where the server asks for one"),
     Variable(KEY, "a file with the key of that certificate, where it is not in the same file"),
     Variable(
@@ -66,7 +70,7 @@ def http_settings(name: str, values: Mapping[str, str]) -> HttpSettings:
         connect_timeout=number(name, values, CONNECT_TIMEOUT, HttpSettings.connect_timeout),
         read_timeout=number(name, values, READ_TIMEOUT, HttpSettings.read_timeout),
         deadline=number(name, values, DEADLINE, HttpSettings.deadline),
-        ca=values.get(CA) or None,
+        ca=values.get(CA) or trusted_certificates(),
         certificate=values.get(CERTIFICATE) or None,
         key=values.get(KEY) or None,
         proxy=values.get(PROXY) or None,

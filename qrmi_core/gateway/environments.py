@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from qrmi_core.config import Configuration, ConfiguredPool, ConfiguredResource
 from qrmi_core.discovery import driver, engine_types
-from qrmi_core.environment import JobEnvironment, JobResource, write_job
+from qrmi_core.environment import TRUSTED, JobEnvironment, JobResource, write_job
 from qrmi_core.errors import ConfigurationError, LeaseRefused
 from qrmi_core.gateway.doors.door import Door, VendorVariables
 from qrmi_core.http_settings import CA, DEADLINE
@@ -35,9 +35,6 @@ Access: TypeAlias = Literal["gateway", "direct", "local"]
 
 SPARE_SECONDS = 60.0
 """Seconds by which an allocation may be longer than ``max_lease``: Slurm counts in whole minutes."""
-
-CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
-"""Where requests, Python's ssl and curl look for the certificates to trust."""
 
 Adapt: TypeAlias = Callable[[QuantumResource], None]
 
@@ -280,7 +277,7 @@ class Environments:
                 always.update(told.always)
                 defaults.update(told.defaults)
         if behind and self._doors is not None and self._doors.ca is not None:
-            defaults.update(dict.fromkeys(CA_VARIABLES, self._doors.ca))
+            defaults.update(dict.fromkeys(TRUSTED, self._doors.ca))
         return VendorVariables(always, defaults)
 
     def is_behind_a_door(self, name: str) -> bool:

@@ -6,21 +6,19 @@ Vendors' clients take one file that replaces the system's, and go to other hosts
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
+
+from qrmi_core.trust import system_roots
 
 __all__ = ["ca_bundle"]
 
-USUAL = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 
 
 def ca_bundle(ca: Path) -> str | None:
     """The text of the file; None where ``ca`` or the system's certificates are not on this host."""
-    roots = next(
-        (path for path in map(Path, (*USUAL, ssl.get_default_verify_paths().openssl_cafile)) if path.is_file()), None
-    )
+    roots = system_roots()
     if roots is None or not ca.is_file():
         return None
     found: dict[str, None] = {}

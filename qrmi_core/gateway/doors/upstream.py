@@ -8,7 +8,6 @@ are passed on as they come, redirects among them: where a vendor points, the cre
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -25,6 +24,7 @@ from qrmi_core.errors import QRMIError
 from qrmi_core.http_settings import HttpSettings
 from qrmi_core.proxies import PORTS, environment_proxy
 from qrmi_core.tokens import BearerToken, Token
+from qrmi_core.trust import tls_context
 
 __all__ = ["Authorization", "Bearer", "Upstream", "VendorAway", "relay", "relayed_headers"]
 
@@ -145,7 +145,7 @@ class Upstream:
             connector = aiohttp.UnixConnector(settings.socket, limit=CONNECTIONS)
         else:
             try:
-                tls = await asyncio.to_thread(_tls, settings)  # the system's roots are many
+                tls = await asyncio.to_thread(tls_context, settings)  # the system's roots are many
             except OSError as error:
                 raise VendorAway(
                     f"{self._name} cannot be reached: the gateway cannot read the certificates for it "
@@ -323,13 +323,6 @@ def _proxy_of_the_environment(url: str) -> str | None:
     except ValueError:  # the first request tells that it is none
         return None
     return environment_proxy(parts.scheme, parts.hostname or "", port)
-
-
-def _tls(settings: HttpSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca)
-    if settings.certificate:
-        context.load_cert_chain(settings.certificate, settings.key)
-    return context
 
 
 def relayed_headers(response: aiohttp.ClientResponse) -> CIMultiDict[str]:

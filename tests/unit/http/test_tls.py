@@ -17,9 +17,11 @@ from aiohttp import ClientSession, web
 from small_server import Server
 
 from qrmi_core import ResourceUnavailable, VendorUnreachable
+from qrmi_core.environment import TRUSTED
 from qrmi_core.http import HttpClient
-from qrmi_core.http_settings import http_settings
+from qrmi_core.http_settings import HttpSettings, http_settings
 from qrmi_core.submission import Undecided
+from qrmi_core.trust import tls_context
 
 Serve = Callable[..., Server]
 
@@ -53,6 +55,47 @@ def test_an_unknown_authority_is_named_by_a_variable(serve: Serve, authority: tu
         with pytest.raises(VendorUnreachable, match=r"no safe connection .*certificate.*QRMI_HTTP_CA_FILE of qpu"):
             call()
     assert client(url, QRMI_HTTP_CA_FILE=str(file)).get_json("/x") == {"hello": "world"}
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_the_certificates_of_the_environment_are_trusted(
+    serve: Serve, authority: tuple[trustme.CA, Path], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, file = authority
+    url = serve(web.get("/x", hello), tls=server_tls(ca)).url
+    for name in TRUSTED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(file))
+    assert client(url).get_json("/x") == {"hello": "world"}
+    other = file.with_name("other.pem")
+    trustme.CA().cert_pem.write_to_path(other)
+    with pytest.raises(VendorUnreachable, match=r"CERTIFICATE_VERIFY_FAILED.*QRMI_HTTP_CA_FILE of qpu"):
+        client(url, QRMI_HTTP_CA_FILE=str(other)).get_json("/x")
+
+
+def test_a_file_of_certificates_that_is_not_there_is_named(
+    serve: Serve, authority: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, file = authority
+    url = serve(web.get("/x", hello), tls=server_tls(ca)).url
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file.with_name("nowhere.pem")))
+    with pytest.raises(VendorUnreachable, match=r"no safe connection to .*nowhere\.pem: No such file"):
+        client(url).get_json("/x")
+
+
+def test_a_host_without_certificates_trusts_those_of_certifi(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qrmi_core.trust.system_roots", lambda: None)
+    assert len(tls_context(HttpSettings()).get_ca_certs()) > 50
+
+
+def test_the_authorities_of_the_host_are_trusted(
+    serve: Serve, authority: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca, file = authority
+    for name in TRUSTED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("qrmi_core.trust.USUAL", (str(file),))
+    assert client(serve(web.get("/x", hello), tls=server_tls(ca)).url).get_json("/x") == {"hello": "world"}
 
 
 def test_a_safe_connection_is_kept_and_serves_large_answers_again_and_again(

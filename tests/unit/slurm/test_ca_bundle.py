@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import trustme
 
-from qrmi_core.slurm import ca_bundle as module
 from qrmi_core.slurm.ca_bundle import ca_bundle
 from qrmi_core.slurm.configure import QPU, Site, files
 
@@ -19,7 +18,7 @@ def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "roots.pem"
     first, second = (trustme.CA().cert_pem.bytes() for _ in range(2))
     path.write_bytes(b"# a comment, \xff\n" + first + second)
-    monkeypatch.setattr(module, "USUAL", (str(tmp_path / "nowhere"), str(path)))
+    monkeypatch.setattr("qrmi_core.trust.USUAL", (str(tmp_path / "nowhere"), str(path)))
     return path
 
 

@@ -59,7 +59,7 @@ def sections() -> Iterator[tuple[str, list[Block]]]:
 
 
 SECTIONS = dict(sections())
-QUICK = ("README.md: A taste", "user-guide.md: A first Pulser program", "administrator-guide.md", "iqm-server.md: Try")
+QUICK = ("README.md: A taste", "administrator-guide.md")
 """What always runs, one of each kind of program; the others mostly start the same interpreters again."""
 
 
@@ -78,13 +78,16 @@ READERS = {"qrmi_config.json": load_site, "gateway.json": load_gateway_settings}
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("section", [param(section) for section in SECTIONS])
 def test_the_blocks_of_a_section_run(section: str, tmp_path: Path) -> None:
+    shown = [line.removeprefix("$ ") for block in SECTIONS[section] for line in block.code.splitlines()]
     for number, block in enumerate(SECTIONS[section]):
         match block.language:
             case "python":
                 file = block.told.get("file", f"block{number}.py")
                 (tmp_path / file).write_text(block.code)
                 run = ["qrmi", "run", f"--qpu={block.told['qpu']}", "--"] if "qpu" in block.told else []
-                execute([*run, "python", file], tmp_path)
+                command = [*run, "python", file]
+                if shlex.join(command) not in shown:  # else the section runs it itself
+                    execute(command, tmp_path)
             case "bash":
                 execute(["bash", "-ec", block.code], tmp_path)
             case "console":

@@ -92,6 +92,7 @@ def test_a_program_for_ibms_own_client(tmp_path: Path) -> None:
     assert "jobs of this run: 2" in text
 
 
+@pytest.mark.slow  # as the job of a site it always runs, in tests/system/test_doors.py
 def test_a_program_for_pasqals_own_client(tmp_path: Path) -> None:
     command = ["qrmi", "run", "--qpu=pulser_analog", "--pasqal-hook", "--", "python"]
     text = output(tmp_path, *command, str(EXAMPLES / "pasqal_tutorial.py"))

@@ -29,7 +29,7 @@ def site() -> Iterator[FullSite]:
     ("qpu", "program", "said"),
     [
         ("ibm_fez", IBM, "the sampler's job again: DONE True"),
-        ("ibm_kobe", IBM, "the sampler's job again: DONE True"),
+        pytest.param("ibm_kobe", IBM, "the sampler's job again: DONE True", marks=pytest.mark.slow),
         ("FRESNEL", PASQAL, "occupation of the emulated atoms"),
     ],
 )

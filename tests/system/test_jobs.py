@@ -121,6 +121,7 @@ def test_a_job_uses_qpus_of_several_vendors(site: FullSite, jobs: FullJobs, qpus
     assert {name: site.runs(name) - before[name] for name in REMOTE} == {name: int(name in qpus) for name in REMOTE}
 
 
+@pytest.mark.slow
 def test_what_one_job_transpiles_another_runs(jobs: FullJobs) -> None:
     first = jobs.submit_file("transpile_first.sbatch")
     second = jobs.submit_file("run_transpiled.sbatch", f"--dependency=afterok:{first}")

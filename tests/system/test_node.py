@@ -59,7 +59,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def cluster(make_cluster: Callable[..., Cluster], port: int) -> Cluster:
-    return make_cluster(node_settings={"gateway": f"http://127.0.0.1:{port}", "patience": 15, "holdoff": DELAY})
+    return make_cluster(node_settings={"gateway": f"http://127.0.0.1:{port}", "patience": 8, "holdoff": DELAY})
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from qrmi_core.discovery import driver
 SHOTS = 20
 SERVICE_TIME = 0.1
 
-PATIENT = ("ibm-quantum-system", "pasqal-local")
+PATIENT = ("alice-bob-felis", "ibm-quantum-system", "pasqal-cloud", "pasqal-local")
 """Drivers of which the suite takes longest; what they share with another one is tried there."""
 
 # Of those that are found out by running out of patience.

@@ -20,7 +20,10 @@ LAST_POST = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "ibm-quantum-compute-service" else []) for name in CASES],
+)
 def test_a_task_that_is_taken_late_runs_once(name: str) -> None:
     case = CASES[name]
     with case.start() as running:

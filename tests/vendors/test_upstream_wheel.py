@@ -171,7 +171,11 @@ def test_its_primitives(case: Case, upstream: Upstream) -> None:
         assert abs(value - expected) < 5 * 0.02, f"seed {seed}: <{label}> is {value}, {expected} was expected"
 
 
-@pytest.mark.parametrize("case", [CASES["pasqal-cloud"], CASES["pasqal-local"]], ids=lambda case: case.type)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(CASES["pasqal-cloud"], marks=pytest.mark.slow), CASES["pasqal-local"]],
+    ids=lambda case: case.type,
+)
 def test_its_pulser_connection(case: Case, upstream: Upstream) -> None:
     seed = random.SystemRandom().randrange(2**32)
     chance = random.Random(seed)

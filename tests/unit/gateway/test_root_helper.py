@@ -279,8 +279,10 @@ def test_a_journal_that_is_a_link_leads_root_nowhere() -> None:
         assert "cannot be read" in refusal(ask(other, COMMENT))
 
 
-def test_a_resource_that_is_added_is_known_at_once_and_a_wrong_file_changes_nothing() -> None:
-    with running_helper(slurm_conf="/nonexistent/slurm.conf") as other:
+def test_a_resource_that_is_added_is_known_at_once_and_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
+    empty = tmp_path / "slurm.conf"  # one that is missing is waited for
+    empty.touch()
+    with running_helper(slurm_conf=str(empty)) as other:
         file = other.directory / "qrmi_config.json"
         told = json.loads(file.read_text())
         told["resources"].append({"name": "later", "type": "aer-simulator", "environment": {}})

@@ -252,7 +252,9 @@ def half_excited() -> Sequence[Any]:
 
 NOISY = [
     {"noise_model": NoiseModel(temperature=100.0, amp_sigma=0.1, p_false_pos=0.1), "n_trajectories": 3},
-    {"noise_model": NoiseModel(dephasing_rate=1.0, amp_sigma=0.2), "n_trajectories": 3},
+    pytest.param(
+        {"noise_model": NoiseModel(dephasing_rate=1.0, amp_sigma=0.2), "n_trajectories": 3}, marks=pytest.mark.slow
+    ),
     {},
 ]
 

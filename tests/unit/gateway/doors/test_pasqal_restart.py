@@ -34,6 +34,7 @@ def entries(cloud: Site, premises: Site) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_results_arrive_after_the_gateway_was_killed_and_nothing_runs_twice(daemons: Munged, tmp_path: Path) -> None:
     with CLOUD.start() as cloud, warden(daemons) as premises:
         resources = entries(cloud, premises)

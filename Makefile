@@ -57,11 +57,6 @@ check: $(STAMP)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check.sh
 
 bench: $(TOOLS) slurm-packages
-	$(BIN)/python tests/benchmarks/foundation.py
-	$(BIN)/python tests/benchmarks/vendors.py
-	$(BIN)/python tests/benchmarks/slurm.py
-	$(BIN)/python tests/benchmarks/announcements.py
-	$(BIN)/python tests/benchmarks/gateway.py
 	$(BIN)/python tests/benchmarks
 
 bench-quick: $(TOOLS)

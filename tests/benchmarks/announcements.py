@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long announcing a task to the gateway holds a submission up: the first of a process, and those after it.
+"""Measures how long announcing a task to the gateway holds a submission up, for rows_gateway.py.
 
-The goal is 5 ms, whatever the gateway does. Each row is the worst of several fresh processes.
+Each sample is the longest of a fresh process: of its first task, and of those after it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from figures import Figure, Sample
+from taking import tell
+
 PROCESSES, TASKS = 7, 50
 PROGRAM = f"""
 import json, os, time
@@ -24,7 +27,7 @@ took = []
 for number in range({TASKS}):
     begun = time.perf_counter()
     announce("0" * 32, "aer", str(number))
-    took.append(1000 * (time.perf_counter() - begun))
+    took.append(time.perf_counter() - begun)
 print(json.dumps([took[0], max(took[1:])]), flush=True)
 """
 
@@ -45,22 +48,20 @@ def away(_: Path) -> Iterator[str]:
     yield "http://127.0.0.1:9"
 
 
+def sampled(client: Path) -> Sample:
+    """A process whose gateway is that of ``client``."""
+    environ = {**os.environ, "QRMI_CLIENT_CONFIG": str(client), "XDG_STATE_HOME": str(client.parent)}
+    told = subprocess.run([sys.executable, "-c", PROGRAM], env=environ, check=True, capture_output=True, timeout=60)
+    first, others = json.loads(told.stdout)
+    return Sample(max(first, others), values={"ms, the first": 1000 * first, "ms, the others": 1000 * others})
+
+
 def main() -> None:
-    print(
-        f"{'announcing a task (worst of ' + str(PROCESSES) + ' processes)':64} {'first':>8} {'others':>8}   goal 5 ms"
-    )
-    for what, gateway in (("the gateway is away", away), ("the gateway is silent", silent)):
+    for measure, gateway in (("announce-away", away), ("announce-silent", silent)):
         with tempfile.TemporaryDirectory() as name, gateway(Path(name)) as url:
             client = Path(name) / "client.json"
             client.write_text(json.dumps({"url": url}))
-            environ = {**os.environ, "QRMI_CLIENT_CONFIG": str(client), "XDG_STATE_HOME": name}
-            command = [sys.executable, "-c", PROGRAM]
-            times = [
-                json.loads(subprocess.run(command, env=environ, check=True, capture_output=True, timeout=60).stdout)
-                for _ in range(PROCESSES)
-            ]
-        first, others = (max(column) for column in zip(*times, strict=True))
-        print(f"  {what:62} {first:5.1f} ms {others:5.1f} ms", flush=True)
+            tell(Figure(measure, "ours", tuple(sampled(client) for _ in range(PROCESSES))))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = [
-    "WHO", "Check", "Figure", "Figures", "Goal", "Sample", "Verdict", "all_of", "over_at_most", "ratio_at_most",
-    "requests_at_most", "seconds_at_most", "service_at_most", "value_at_least", "value_at_most",
+    "WHO", "Check", "Figure", "Figures", "Goal", "Sample", "Verdict", "all_of", "median_at_least", "over_at_most",
+    "ratio_at_most", "requests_at_most", "seconds_at_most", "service_at_most", "value_at_least", "value_at_most",
+    "worst_at_most",
 ]  # fmt: skip
 
 WHO = ("floor", "upstream", "vendor", "ours")
@@ -32,6 +33,11 @@ class Sample:
     service: float | None = None
     values: Mapping[str, float] = field(default_factory=dict)
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON, without what was not counted; seconds to the microsecond."""
+        kept = {name: value for name, value in asdict(self).items() if value}
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in kept.items()}
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -46,6 +52,13 @@ class Figure:
     def seconds(self) -> float:
         """The median."""
         return statistics.median(sample.seconds for sample in self.samples)
+
+    def percentile(self, percent: float) -> float:
+        """The seconds that so many percent of the samples do not exceed."""
+        ordered = sorted(sample.seconds for sample in self.samples)
+        if not ordered:
+            raise ValueError("no samples")
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
     def requests(self) -> float:
         """The median."""
@@ -64,7 +77,18 @@ class Figure:
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        return asdict(self)
+        return {
+            "measure": self.measure,
+            "who": self.who,
+            "peak": round(self.peak, 1),
+            "error": self.error,
+            "samples": [sample.plain() for sample in self.samples],
+        }
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Figure:
+        """What :meth:`plain` made."""
+        return cls(**{**plain, "samples": tuple(Sample(**{"seconds": 0.0, **each}) for each in plain["samples"])})
 
 
 Figures = Mapping[str, Figure]
@@ -97,7 +121,7 @@ class Goal:
             return Verdict(False, broken[0])
         try:
             return self.check(figures)
-        except (KeyError, statistics.StatisticsError, ValueError) as error:
+        except (ArithmeticError, KeyError, ValueError) as error:
             return Verdict(False, f"nothing to compare with ({error})")
 
 
@@ -111,12 +135,25 @@ def ratio_at_most(limit: float, peer: str, *, paired: bool = False) -> Check:
     return check
 
 
-def over_at_most(limit: float, empty: str) -> Check:
-    """Our seconds beyond those of a peer (an empty interpreter)."""
+def over_at_most(limit: float, peer: str, *, percent: float = 50) -> Check:
+    """Our seconds beyond those of a peer (an empty interpreter, a request without the gateway): of the medians, or of
+    the seconds that so many percent do not exceed."""
 
     def check(figures: Figures) -> Verdict:
-        over = figures["ours"].seconds() - figures[empty].seconds()
-        return Verdict(over <= limit, f"{over:.3f} s over {empty}")
+        ours, its = figures["ours"], figures[peer]
+        over = ours.seconds() - its.seconds() if percent == 50 else ours.percentile(percent) - its.percentile(percent)
+        what = "" if percent == 50 else f" at the p{percent:g}"
+        return Verdict(over <= limit, f"{1000 * over:.3g} ms over {peer}{what}")
+
+    return check
+
+
+def worst_at_most(limit: float) -> Check:
+    """Our time in the slowest sample."""
+
+    def check(figures: Figures) -> Verdict:
+        worst = max(sample.seconds for sample in figures["ours"].samples)
+        return Verdict(worst <= limit, f"{1000 * worst:.3g} ms at worst")
 
     return check
 
@@ -172,6 +209,19 @@ def value_at_least(name: str, limit: float) -> Check:
     def check(figures: Figures) -> Verdict:
         value = min(sample.values[name] for sample in figures["ours"].samples)
         return Verdict(value >= limit, f"{value:g} {name}")
+
+    return check
+
+
+def median_at_least(name: str, limit: float, *, of: str | None = None) -> Check:
+    """The median of a named value of ours, or its ratio to that ``of`` a peer."""
+
+    def check(figures: Figures) -> Verdict:
+        value = figures["ours"].value(name)
+        if of is None:
+            return Verdict(value >= limit, f"{value:.0f} {name}")
+        ratio = value / figures[of].value(name)
+        return Verdict(ratio >= limit, f"{ratio:.2f} x {of}'s {name}")
 
     return check
 

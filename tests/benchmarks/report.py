@@ -19,14 +19,18 @@ from runner import Measure
 __all__ = ["Row", "header", "missed", "saved", "shown"]
 
 
+MANY = 400
+"""So many samples have a 99th percentile worth telling."""
+
 WIDTHS = (3, 9, 9, 9, 8, 8, 8, 8, 5, 8, 7)
 
 
 class Row:
-    """A measure with what was found."""
+    """A measure with what was found; ``took`` is how many seconds that lasted."""
 
-    def __init__(self, measure: Measure, figures: Sequence[Figure]) -> None:
+    def __init__(self, measure: Measure, figures: Sequence[Figure], took: float = 0.0) -> None:
         self.measure = measure
+        self.took = took
         self.figures: Figures = {figure.who: figure for figure in figures}
         self.verdicts: list[tuple[str, Verdict]] = [(goal.text, goal.verdict(self.figures)) for goal in measure.goals]
 
@@ -43,13 +47,14 @@ def missed(rows: Sequence[Row]) -> list[str]:
 
 def header(rows: Sequence[Measure]) -> str:
     """What one must know to read the table."""
-    unpolled = ", ".join(measure.name for measure in rows if measure.min_poll_zero)
+    unpolled = ", ".join(measure.name for measure in rows if measure.min_poll_zero) or "none of these"
     machine = f"{platform.python_version()} on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     names = ("n", "min", "median", "max", "requests", "kB up", "kB down", "CPU s", "MB", "x floor", "x best")
     return f"""\
 {machine}; peers: {", ".join(PEERS)}
 Seconds: min, median and max of n samples. Requests and bytes of bodies: medians. CPU: median seconds of the client's
-process. MB: its largest resident memory. Best: the quickest peer.
+process. MB: its largest resident memory. In the gateway's rows both are the gateway's, for each request. Best: the
+quickest peer.
 Our driver's min_poll is 0 (QRMI_MIN_POLL=0; 0.5 s by default for IBM's and Pasqal's clouds) in: {unpolled}
 
 {"":9} {" ".join(f"{name:>{width}}" for name, width in zip(names, WIDTHS, strict=True))}"""
@@ -57,7 +62,8 @@ Our driver's min_poll is 0 (QRMI_MIN_POLL=0; 0.5 s by default for IBM's and Pasq
 
 def shown(row: Row) -> str:
     """The lines of one measure."""
-    lines = [f"{row.measure.title}  [{row.measure.name}]"]
+    took = f", {row.took:.0f} s" if row.took >= 1 else ""
+    lines = [f"{row.measure.title}  [{row.measure.name}{took}]"]
     lines += [_line(figure, row.figures) for figure in row.figures.values()]
     for text, verdict in row.verdicts:
         lines.append(f"    goal {text}: {'met' if verdict.met else 'MISSED'} ({verdict.told})")
@@ -79,18 +85,23 @@ def _line(figure: Figure, figures: Figures) -> str:
     ]
     names = sorted({name for sample in figure.samples for name in sample.values})
     more = "".join(f"  {name} {figure.value(name):.4g}" for name in names)
+    if len(seconds) >= MANY:
+        more = f"  p99 {figure.percentile(99):.4f}{more}"
     error = f"  ({figure.error})" if figure.error else ""
     columns = [
         str(len(seconds)),
         *(f"{each:.4f}" for each in (min(seconds), figure.seconds(), max(seconds))),
-        f"{figure.requests():g}",
-        *(f"{size:.1f}" for size in sizes),
-        f"{cpu:.4f}",
-        f"{figure.peak:.0f}",
+        *(_counted(f"{figure.requests():g}"), *(_counted(f"{size:.1f}") for size in sizes)),
+        *(_counted(f"{cpu:.4f}"), _counted(f"{figure.peak:.0f}")),
         *ratios,
     ]
     line = " ".join(f"{column:>{width}}" for column, width in zip(columns, WIDTHS, strict=True))
-    return f"{figure.who:9} {line}{more}{error}"
+    return f"{figure.who:9} {line}{more}{error}".rstrip()
+
+
+def _counted(figure: str) -> str:
+    """Nothing where nothing was counted."""
+    return figure if float(figure) else ""
 
 
 def saved(rows: Sequence[Row], file: Path, *, quick: bool) -> None:
@@ -105,6 +116,7 @@ def saved(rows: Sequence[Row], file: Path, *, quick: bool) -> None:
                 "name": row.measure.name,
                 "title": row.measure.title,
                 "min_poll_zero": row.measure.min_poll_zero,
+                "took": round(row.took, 1),
                 "figures": [figure.plain() for figure in row.figures.values()],
                 "goals": [{"text": text, "met": each.met, "told": each.told} for text, each in row.verdicts],
             }

@@ -53,7 +53,7 @@ backend = service.backend("{DEVICE}")
 
 def measures(quick: bool) -> list[Measure]:
     """What is to be run."""
-    rounds = 3 if quick else 7
+    rounds = 3 if quick else 5
     ours = QISKIT + OURS + BELL.format(given="mode=backend")
     programs = (
         Run("upstream", code=QISKIT + UPSTREAM + BELL.format(given="resource"), environment=ONLY),
@@ -68,7 +68,7 @@ def measures(quick: bool) -> list[Measure]:
             rounds=rounds, charted=True,
         ),
         _imports(
-            "import-sampler", "import of the sampler; floor: import qiskit", 3 if quick else 9,
+            "import-sampler", "import of the sampler; floor: import qiskit", 3 if quick else 5,
             {
                 "floor": "import qiskit", "upstream": "from qrmi.primitives.ibm import SamplerV2",
                 "vendor": "from qiskit_ibm_runtime import SamplerV2", "ours": "from qrmi_qiskit import SamplerV2",

@@ -42,7 +42,7 @@ def measures(quick: bool) -> list[Measure]:
 
 
 def _single(quick: bool) -> list[Measure]:
-    times, fewer = (5, 3) if quick else (20, 9)
+    times, fewer = (5, 3) if quick else (14, 9)
 
     def one(name: str, title: str, goal: str, check: Check, knobs: Knobs, **more: Any) -> Measure:
         arguments = {"times": times, "knobs": knobs, **more.pop("arguments", {})}
@@ -78,14 +78,14 @@ def _single(quick: bool) -> list[Measure]:
             one(
                 "task-same-rtt", "tasks of 2 s, RTT 50 ms, after 5 alike", "<= 1.05 x + 2 RTT, <= 6 requests",
                 constant_far, {"service": 2.0, "rtt": RTT}, who=("upstream", "ours"),
-                arguments={"trained": 5, "times": 5},
+                arguments={"trained": 5, "times": 4},
             ),
         ]  # fmt: skip
     return rows
 
 
 def _many(quick: bool) -> list[Measure]:
-    times = 3 if quick else 7
+    times = 3 if quick else 5
     parallel, lane = {"service": 0.05}, {"service": 0.05, "lanes": 1}
     rows = [
         _measure(
@@ -102,12 +102,12 @@ def _many(quick: bool) -> list[Measure]:
         rows += [
             _measure(
                 "burst-lane", "32 tasks of 50 ms, one lane", "<= 1.05 x floor", ratio_at_most(1.05, "floor"), "burst",
-                arguments={"tasks": 32, "times": 5, "knobs": lane}, charted=True,
+                arguments={"tasks": 32, "times": 3, "knobs": lane}, charted=True,
             ),
             _measure(
                 "threads", "8 threads on one resource", "8 of 8", value_at_least("succeeded", 8), "threads",
                 who=("upstream", "vendor", "ours"),
-                arguments={"count": 8, "knobs": {"service": 0.05, "rtt": 0.02}}, rounds=3,
+                arguments={"count": 8, "knobs": {"service": 0.05, "rtt": 0.02}}, rounds=2,
             ),
         ]  # fmt: skip
     return rows

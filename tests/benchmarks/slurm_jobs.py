@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What --qpu adds to a job on real Slurm, and what the plugin and the scripts add to jobs that want none.
+"""Measures what --qpu adds to a job on real Slurm, and what plugin and scripts add to others, for rows_slurm.py.
 
 Kinds of jobs take turns, so that a busy machine spoils all of them alike. A batch job is timed from its submission to
-the moment at which its program runs, srun to its end. `make bench` prints the medians with their goals.
+the moment at which its program runs, srun to its end.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import argparse
 import contextlib
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 
 from cluster import USERS, Jobs, by_root, make_users, why_not
+from figures import Figure, Sample
 from qpu_site import QUICK, QpuSite, start_site
+from taking import tell
 
 from qrmi_core import polling
 from qrmi_core.slurm.cluster import Cluster
@@ -30,6 +31,9 @@ from qrmi_core.slurm.cluster import Cluster
 IBM = "ibm-quantum-compute-service"
 LANES = 8
 NO_JOB = "4000000000"
+ORDER = ("bare", "without", "local", "without", "bare", "direct")
+"""What the plugin adds is little, so it has twice the samples; the end of a job with a QPU meets both alike."""
+
 NOTHING = """
 function slurm_job_submit(job_desc, part_list, submit_uid) return slurm.SUCCESS end
 function slurm_job_modify(job_desc, job_rec, part_list, modify_uid) return slurm.SUCCESS end
@@ -37,23 +41,22 @@ return slurm.SUCCESS
 """
 
 
-def show(what: str, figure: str, goal: str = "") -> None:
-    print(f"{what:64} {figure:>12} {goal:>12}", flush=True)
+def in_turn(
+    works: dict[str, Callable[[], float]], times: int, order: Sequence[str] = ()
+) -> dict[str, tuple[Sample, ...]]:
+    """The seconds of each kind of work, in this order again and again; the first round is for warming up."""
+    order = order or tuple(works)
+    found: dict[str, list[Sample]] = {name: [] for name in works}
+    for number in range(times + 1):
+        for name in order:
+            sample = Sample(works[name]())
+            if number:
+                found[name].append(sample)
+    return {name: tuple(samples) for name, samples in found.items()}
 
 
-def milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.0f} ms"
-
-
-def quarter(seconds: list[float]) -> float:
-    """Above the fastest quarter: what a busy machine spoils least."""
-    return sorted(seconds)[len(seconds) // 4]
-
-
-def in_turn(works: dict[str, Callable[[], float]], times: int) -> dict[str, list[float]]:
-    """The seconds of each kind of work, one of each after the other; the first round is for warming up."""
-    rounds = [{name: work() for name, work in works.items()} for _ in range(times + 1)]
-    return {name: [each[name] for each in rounds[1:]] for name in works}
+def compared(measure: str, floor: tuple[Sample, ...], ours: tuple[Sample, ...]) -> None:
+    tell(Figure(measure, "floor", floor), Figure(measure, "ours", ours))
 
 
 def process(command: list[str], environment: dict[str, str] | None = None) -> Callable[[], float]:
@@ -110,15 +113,10 @@ def jobs_of(site: QpuSite, bare: Cluster, times: int) -> None:
             "local": kind(ours, "--qpu=aer_ideal"),
             "direct": kind(ours, "--qpu=ibm_fez"),
         }
-        took = in_turn(works, times)
-        show(f"{name} true, Slurm alone", milliseconds(statistics.median(took["bare"])))
-        for what, more, less, goal in (
-            ("plugin and scripts add", "without", "bare", "<= 10 ms"),
-            ("--qpu of a simulator adds", "local", "without", "<= 250 ms"),
-            ("--qpu with a session at IBM's adds", "direct", "without", "<= 250 ms"),
-        ):
-            show(f"{name}: {what}", milliseconds(statistics.median(took[more]) - statistics.median(took[less])), goal)
-            show("    the fastest quarter of the jobs", milliseconds(quarter(took[more]) - quarter(took[less])))
+        took = in_turn(works, times, ORDER)
+        compared(f"slurm-{name}", took["bare"], took["without"])
+        compared(f"slurm-{name}-simulator", took["without"], took["local"])
+        compared(f"slurm-{name}-session", took["without"], took["direct"])
 
 
 def scripts(site: QpuSite, times: int) -> None:
@@ -126,20 +124,20 @@ def scripts(site: QpuSite, times: int) -> None:
     prolog = str(node.directory / "qrmi-prolog")
     job = {"SLURM_JOB_ID": NO_JOB, "SLURM_JOB_UID": str(os.geteuid()), "SLURMD_NODENAME": node.name, "PATH": "/usr/bin"}
     works = {
-        "a shell": process(["/bin/sh", "-c", ":"]),
-        "prolog, job without a QPU": process([prolog], job),
+        "shell": process(["/bin/sh", "-c", ":"]),
+        "without": process([prolog], job),
         "Python": process(["/usr/bin/python3", "-I", "-S", "-c", ""]),
-        "prolog, job with a QPU: asking and being refused": process([prolog], {**job, "SPANK_QPU": "ibm_fez"}),
+        "with": process([prolog], {**job, "SPANK_QPU": "ibm_fez"}),
     }
-    goals = {"prolog, job without a QPU": "<= 5 ms", "prolog, job with a QPU: asking and being refused": "<= 150 ms"}
-    for what, seconds in in_turn(works, times).items():
-        show(what, milliseconds(statistics.median(seconds)), goals.get(what, ""))
+    took = in_turn(works, times)
+    compared("slurm-prolog", took["shell"], took["without"])
+    compared("slurm-prolog-qpu", took["Python"], took["with"])
     (node.state / NO_JOB).unlink(missing_ok=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=30)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=20, help="rounds of jobs of each kind")
     times = parser.parse_args().times
     if reason := why_not():
         raise SystemExit(reason)
@@ -156,9 +154,6 @@ def main() -> None:
         bare = stack.enter_context(without_plugin())
         scripts(site, times)
         jobs_of(site, bare, times)
-        counters = vendor.emulator.counters.requests
-        sessions = counters["POST /api/v1/sessions"]
-        show("requests at IBM's for each lease", f"{sum(counters.values()) / sessions:.1f}")
 
 
 if __name__ == "__main__":

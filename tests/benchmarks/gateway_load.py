@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the gateway costs: latency that it adds, requests per second, memory, and its start.
+"""Measures what the gateway costs, for rows_gateway.py: latency, requests per second, memory, and its start.
 
-A server of few words stands for IBM's cloud; the same requests go to it directly and through the gateway, one process
-with plain HTTP, one run after the other. Three processes share the cores: generator, gateway, server.
-
-    python tests/benchmarks/gateway.py [--seconds 4]
+A server of few words stands for IBM's cloud; the same requests go to it directly ("floor") and through the gateway
+("ours"), in turns. Three processes share the cores: generator, gateway, server.
 """
 
 from __future__ import annotations
@@ -12,19 +10,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
-from gateway_bench import DEVICE, Connection, memory, opened, process, processor, request, row, serve_vendor, serving
+from figures import Figure, Sample
+from gateway_bench import DEVICE, Connection, memory, opened, process, processor, request, serve_vendor, serving
+from taking import tell
 
 CONNECTIONS = 32
 RATE = 200
-STARTS = 3
-"""How often the gateway is started before it is measured; the first time it may have to compile its modules."""
+ROUNDS = 2
+STARTS = 4
+"""How often the gateway is started; the first time is for compiling its modules, and not a sample."""
 
 JOB = {
     "id": "d0", "backend": DEVICE, "status": "Queued", "state": {"status": "Queued"}, "program": {"id": "sampler"},
@@ -59,6 +60,7 @@ async def vendor() -> None:
 
 def gateway(port: int) -> None:
     """A gateway that takes up a lease which another process granted; prints how it is reached."""
+    import pytest
     from doored import Doored
     from munge_daemon import munged
 
@@ -68,8 +70,13 @@ def gateway(port: int) -> None:
         "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
     }  # fmt: skip
     entry = {"name": DEVICE, "type": "ibm-quantum-compute-service", "environment": block, "lanes": 10}
-    with tempfile.TemporaryDirectory(prefix="qrmi-bench-") as name, munged() as daemon:
+    with (
+        tempfile.TemporaryDirectory(prefix="qrmi-bench-") as name,
+        munged() as daemon,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         case = Doored(Path(name), daemon.socket, [entry], log_level="warning", token_from="any")
+        patch.setenv("PATH", case.path)  # what answers as slurmctld
         with case.running():
             job = case.granted(DEVICE)
             crn = job.environment[f"{DEVICE}_QRMI_IBM_QCS_SERVICE_CRN"]
@@ -77,7 +84,7 @@ def gateway(port: int) -> None:
             status, told = job.ask("POST", f"/r/{DEVICE}/api/v1/jobs", BODY, headers=headers)
             assert status == 200, told
         starts, answers = [], []
-        for last in (*[False] * STARTS, True):
+        for last in (*[False] * (STARTS - 1), True):
             with serving(case.file, case.jobs_port) as (pid, seconds):
                 listened = time.perf_counter()
                 assert job.ask("GET", f"/r/{DEVICE}/api/v1/backends/{DEVICE}/status", headers=headers)[0] == 200
@@ -85,34 +92,41 @@ def gateway(port: int) -> None:
                 answers.append(seconds + time.perf_counter() - listened)
                 if last:
                     way = {"port": case.jobs_port, "token": job.token, "job": told["id"], "crn": crn, "pid": pid}
-                    print(json.dumps({**way, "start": min(starts), "answer": min(answers)}), flush=True)
+                    print(json.dumps({**way, "starts": starts[1:], "answers": answers[1:]}), flush=True)
                     sys.stdin.read()
 
 
-async def closed_loop(port: int, sent: bytes, seconds: float) -> float:
-    """Requests per second with 32 connections."""
+Load = Callable[[int, bytes, float], Coroutine[Any, Any, list[Sample]]]
+"""What asks a port for the same again and again for so many seconds."""
+
+
+async def closed_loop(port: int, sent: bytes, seconds: float) -> list[Sample]:
+    """As many requests as 32 connections bring through: one sample, whose seconds are those for each request."""
     connections = await opened(port, CONNECTIONS)
-    end, done = time.perf_counter() + seconds, 0
+    begun, done = time.perf_counter(), 0
 
     async def one(connection: Connection) -> None:
         nonlocal done
-        while time.perf_counter() < end:
+        while time.perf_counter() < begun + seconds:
             assert await connection.ask(sent) < 300
             done += 1
 
     await asyncio.gather(*map(one, connections))
-    return done / seconds
+    taken = time.perf_counter() - begun
+    for connection in connections:
+        connection.close()
+    return [Sample(taken / done, requests=done, values={"per second": done / taken})]
 
 
-async def open_loop(port: int, sent: bytes, seconds: float) -> tuple[float, float]:
-    """Median and 99th percentile of the latency in ms at 200 requests per second, from when each was due."""
+async def open_loop(port: int, sent: bytes, seconds: float) -> list[Sample]:
+    """The latency of each of 200 requests per second, from when it was due."""
     free = await opened(port, CONNECTIONS)
     took: list[float] = []
 
     async def one(due: float) -> None:
         connection = free.pop() if free else (await opened(port, 1))[0]
         assert await connection.ask(sent) < 300
-        took.append(1000 * (time.perf_counter() - due))
+        took.append(time.perf_counter() - due)
         free.append(connection)
 
     begun, tasks = time.perf_counter() + 0.05, []
@@ -122,39 +136,54 @@ async def open_loop(port: int, sent: bytes, seconds: float) -> tuple[float, floa
             await asyncio.sleep(left)
         tasks.append(asyncio.ensure_future(one(due)))
     await asyncio.gather(*tasks)
-    took.sort()
-    return statistics.median(took), took[int(len(took) * 0.99)]
+    for connection in free:
+        connection.close()
+    return [Sample(each, requests=1) for each in took]
 
 
-def measured(seconds: float) -> None:
+def compared(measure: str, load: Load, ways: dict[str, tuple[int, bytes]], pid: int, seconds: float) -> None:
+    """Tell what a load finds on both ways; the processor time is the gateway's."""
+    found: dict[str, list[Sample]] = {who: [] for who in ways}
+    used = 0.0
+    for _ in range(ROUNDS):
+        for who, way in ways.items():
+            before = processor(pid)
+            found[who] += asyncio.run(load(*way, seconds / ROUNDS))
+            used += processor(pid) - before if who == "ours" else 0.0
+    each = used / sum(sample.requests for sample in found["ours"])
+    found["ours"] = [Sample(own.seconds, each, own.requests, values=own.values) for own in found["ours"]]
+    peaks = {"ours": memory(pid, "VmHWM")}
+    tell(*(Figure(measure, who, tuple(samples), peaks.get(who, 0.0)) for who, samples in found.items()))
+
+
+def measured(kinds: list[str], seconds: float) -> None:
     with process(__file__, "--vendor") as (_, port), process(__file__, "--gateway", port.strip()) as (_, told):
         way = json.loads(told)
-        row(f"start to listening, best of {STARTS + 1}", f"{way['start']:.2f} s", "<= 0.6 s")
-        row("start to the first answer from the vendor", f"{way['answer']:.2f} s", "")
-        row("resident memory, idle", f"{memory(way['pid']):.0f} MB", "<= 70 MB")
-        kinds = {
-            "status": ("GET", f"/backends/{DEVICE}/status", b"", ">= 2,500/s and 0.15 x"),
-            "a job": ("GET", f"/jobs/{way['job']}", b"", ">= 2,500/s and 0.15 x"),
-            "submission": ("POST", "/jobs", BODY, ">= 1,500/s and 0.08 x"),
+        idle = memory(way["pid"])
+        starts = tuple(
+            Sample(start, values={"s to the first answer": answer, "MB idle": idle})
+            for start, answer in zip(way["starts"], way["answers"], strict=True)
+        )
+        tell(Figure("gateway-start", "ours", starts, idle))
+        known = {
+            "status": ("GET", f"/backends/{DEVICE}/status", b""),
+            "job": ("GET", f"/jobs/{way['job']}", b""),
+            "submission": ("POST", "/jobs", BODY),
         }
-        for what, (method, path, body, goal) in kinds.items():
-            direct = request(method, f"/api/v1{path}", "t", "crn", body)
-            through = request(method, f"/r/{DEVICE}/api/v1{path}", way["token"], way["crn"], body)
-            ports: Sequence[tuple[int, bytes]] = ((int(port), direct), (way["port"], through))
-            latency = [asyncio.run(open_loop(*each, seconds)) for each in ports]
-            used = -processor(way["pid"])
-            rates = [asyncio.run(closed_loop(*each, seconds)) for each in ports]
-            used += processor(way["pid"])
-            p50, p99 = (latency[1][at] - latency[0][at] for at in (0, 1))
-            row(f"{what}: added at {RATE}/s, median and p99", f"{p50:.2f} ms, {p99:.2f} ms", "<= 1.5 ms, <= 5 ms")
-            row(f"{what}: processor", f"{1000 * used / (rates[1] * seconds):.2f} ms per request", "")
-            row(f"{what}: per second", f"{rates[1]:.0f} of {rates[0]:.0f} direct: {rates[1] / rates[0]:.2f} x", goal)
-        row("resident memory after it", f"{memory(way['pid']):.0f} MB", "")
+        for kind in kinds:
+            method, path, body = known[kind]
+            ways = {
+                "floor": (int(port), request(method, f"/api/v1{path}", "t", "crn", body)),
+                "ours": (way["port"], request(method, f"/r/{DEVICE}/api/v1{path}", way["token"], way["crn"], body)),
+            }
+            compared(f"gateway-{kind}", open_loop, ways, way["pid"], seconds)
+            compared(f"gateway-{kind}-most", closed_loop, ways, way["pid"], seconds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each run")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", default=["status", "job", "submission"], help="what is asked for")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each load")
     parser.add_argument("--vendor", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--gateway", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -163,7 +192,7 @@ def main() -> None:
     elif options.gateway:
         gateway(options.gateway)
     else:
-        measured(options.seconds)
+        measured(options.kinds, options.seconds)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class QpuSite:
 
     def no_leases(self, *, timeout: float = 15.0) -> bool:
         """Wait until nothing is held for anybody."""
-        return polling.wait_until(lambda: not self.leases(), timeout=timeout)
+        return polling.wait_until(lambda: not self.live_leases(), timeout=timeout)
 
     def log(self, service: str = "gateway") -> str:
         return (self.cluster.places.log / f"{service}.log").read_text()

@@ -74,7 +74,7 @@ def _touched(file: Path) -> bool:
 def test_the_journal_is_copied_while_the_gateway_runs(running: QpuSite, tmp_path: Path) -> None:
     job = running.jobs().submit("--qpu=aer_ideal", script="sleep 60")
     try:
-        assert polling.wait_until(lambda: bool(running.leases()), timeout=20)
+        assert polling.wait_until(lambda: bool(running.live_leases()), timeout=20)
         program = pasted(r'/opt/qrmi/bin/python -c "\n(.*?)"\n```')
         program = program.replace("/var/lib/qrmi-gateway/backup.sqlite", str(tmp_path / "backup.sqlite"))
         program = program.replace("/var/lib/qrmi-gateway", str(running.site.state_dir))
@@ -91,7 +91,7 @@ def test_who_must_see_a_lease_go_sees_it_go(running: QpuSite) -> None:
     """The commands of a day: take a QPU out of service and back, and away from a job."""
     job = running.jobs().submit("--qpu=aer_ideal", script="sleep 60")
     try:
-        assert polling.wait_until(lambda: str(job) in {lease["job"] for lease in running.leases()}, timeout=20)
+        assert polling.wait_until(lambda: str(job) in {lease["job"] for lease in running.live_leases()}, timeout=20)
         running.qrmi("maintenance", "aer_ideal", "--on", "recabling until 14:00")
         assert "maintenance" in running.qrmi("qpus")
         assert "given back" in running.qrmi("release", str(job))

@@ -13,7 +13,7 @@ CLIENTS = ("upstream", "vendor", "ours")
 
 def measures(quick: bool) -> list[Measure]:
     """What is to be run."""
-    times, rounds = (3, 1) if quick else (5, 2)
+    times, rounds = (3, 1) if quick else (7, 1)
 
     def runs(program: str, who: tuple[str, ...]) -> tuple[Run, ...]:
         return tuple(Run(each, f"documents:{program}", {"who": each, "times": times}) for each in who)

@@ -42,20 +42,19 @@ def measures(quick: bool) -> list[Measure]:
 
 
 def _single(quick: bool) -> list[Measure]:
-    times, fewer = (5, 3) if quick else (14, 9)
+    times, fewer = (5, 3) if quick else (14, 7)
 
     def one(name: str, title: str, goal: str, check: Check, knobs: Knobs, **more: Any) -> Measure:
         arguments = {"times": times, "knobs": knobs, **more.pop("arguments", {})}
         return _measure(name, title, goal, check, "one_by_one", arguments=arguments, **more)
 
-    rounds = 1 if quick else 2
     drawn_short = all_of(ratio_at_most(1.2, "floor", paired=True), requests_at_most(12))
     drawn_long = all_of(ratio_at_most(1.15, "floor", paired=True), requests_at_most(20))
     constant = all_of(service_at_most(1.05), requests_at_most(6))
     constant_far = all_of(service_at_most(1.05, plus=2 * RTT), requests_at_most(6))
     some = {"times": fewer}
     rows = [
-        one("task-0", "task of 0 ms", "<= 3 requests", requests_at_most(3), {}, rounds=rounds, charted=True),
+        one("task-0", "task of 0 ms", "<= 3 requests", requests_at_most(3), {}, charted=True),
         one(
             "task-0-rtt", "task of 0 ms, RTT 50 ms", "<= 1.55 x floor", ratio_at_most(1.55, "floor"), {"rtt": RTT},
             arguments=some, charted=True,

@@ -77,7 +77,7 @@ def on_two_nodes(jobs: FullJobs, qpu: str) -> None:
 
 WAYS = {"sbatch": by_sbatch, "srun": by_srun, "salloc": by_salloc, "array": by_array, "two nodes": on_two_nodes}
 PLAIN = {
-    ("srun", "aer_ideal"), ("sbatch", "pulser_analog"), ("sbatch", "ibm_fez"), ("salloc", "ibm_kobe"),
+    ("srun", "aer_ideal"), ("sbatch", "ibm_fez"), ("salloc", "ibm_kobe"),
     ("srun", "FRESNEL"), ("two nodes", "orion"),
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ def counts(program: bytes, *, shots: int = 1, limits: Limits = LIMITS, seed: int
     return {bits: int(count) for bits, count in (line.split(",") for line in text.splitlines())}
 
 
-@pytest.mark.parametrize("choices", [0, 2])
+@pytest.mark.parametrize("choices", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_random_programs_agree_with_exact_probabilities(choices: int) -> None:
     first = random.SystemRandom().randrange(2**32)
     for seed in range(first, first + PROGRAMS):

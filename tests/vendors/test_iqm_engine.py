@@ -55,7 +55,7 @@ def words(measurements: dict[str, list[list[int]]]) -> collections.Counter[str]:
     return collections.Counter(" ".join("".join(map(str, bits[::-1])) for bits in shot[::-1]) for shot in shots)
 
 
-@pytest.mark.parametrize("feedback", [False, True])
+@pytest.mark.parametrize("feedback", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_random_programs_agree_with_exact_probabilities(feedback: bool) -> None:
     first = random.SystemRandom().randrange(2**32)
     programs = {seed: RandomProgram(seed, LATTICE, feedback=feedback) for seed in range(first, first + PROGRAMS)}

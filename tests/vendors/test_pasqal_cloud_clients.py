@@ -363,6 +363,7 @@ class TestOurConnection(Both):
             error = error.__cause__
         assert any(isinstance(cause, TaskFailed) for cause in causes)
 
+    @pytest.mark.slow
     def test_from_a_new_process(self, ours: QRMIConnection, server: Site) -> None:
         sent = QPUBackend(two_atoms(), ours).run([{"runs": SHOTS}])
         job = JobEnvironment((JobResource("qpu", "pasqal-cloud", server.environment),))

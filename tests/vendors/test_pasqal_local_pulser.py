@@ -105,6 +105,7 @@ print(json.dumps([[each.atom_order, each.total_duration, each.final_bitstrings] 
 """
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_same_results(running: Site, connection: QRMIConnection) -> None:
     sequence = blank(register(2))
     sequence.add(Pulse.ConstantPulse(400, 5.0, 0, 0), "rydberg")

@@ -18,30 +18,29 @@ def measures(quick: bool) -> list[Measure]:
     if quick:
         return []
     rows = []
-    for command, of in (("srun", "srun true"), ("sbatch", "sbatch to its program")):
+    for command, title in (("srun", "srun true"), ("sbatch", "sbatch, to its program")):
+        charted = command == "srun"
         rows += [
             _row(
-                f"slurm-{command}", f"{of}, no --qpu; floor: Slurm alone", "adds <= 10 ms",
-                over_at_most(0.010, "floor"), charted=True,
+                f"slurm-{command}", f"{title}, no --qpu", "adds <= 10 ms to Slurm alone",
+                over_at_most(0.010, "floor"), charted=charted,
             ),
             _row(
-                f"slurm-{command}-simulator", f"{of}, --qpu of a simulator; floor: no --qpu", "adds <= 250 ms",
+                f"slurm-{command}-simulator", f"{title}, --qpu of a simulator", "adds <= 250 ms to no --qpu",
                 over_at_most(0.250, "floor"),
             ),
             _row(
-                f"slurm-{command}-session", f"{of}, --qpu with a session at IBM's; floor: no --qpu",
-                "adds <= 250 ms", over_at_most(0.250, "floor"), charted=True,
+                f"slurm-{command}-session", f"{title}, --qpu with IBM's session", "adds <= 250 ms to no --qpu",
+                over_at_most(0.250, "floor"), charted=charted,
             ),
         ]  # fmt: skip
     return [
         *rows,
         _row(
-            "slurm-prolog", "prolog of a job without a QPU; floor: /bin/sh", "<= 5 ms over /bin/sh",
-            over_at_most(0.005, "floor"),
+            "slurm-prolog", "prolog of a job without a QPU", "adds <= 5 ms to /bin/sh", over_at_most(0.005, "floor")
         ),
         _row(
-            "slurm-prolog-qpu", "prolog that asks for a QPU and is refused; floor: Python", "<= 150 ms",
-            seconds_at_most(0.150),
+            "slurm-prolog-qpu", "prolog that is refused a QPU; floor: Python", "<= 150 ms", seconds_at_most(0.150)
         ),
     ]  # fmt: skip
 

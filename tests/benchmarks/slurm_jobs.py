@@ -2,7 +2,7 @@
 """Measures what --qpu adds to a job on real Slurm, and what plugin and scripts add to others, for rows_slurm.py.
 
 Kinds of jobs take turns, so that a busy machine spoils all of them alike. A batch job is timed from its submission to
-the moment at which its program runs, srun to its end.
+the moment at which its program runs, when the one before has left its node; srun to its end.
 """
 
 from __future__ import annotations
@@ -78,10 +78,17 @@ def srun(jobs: Jobs, *options: str) -> Callable[[], float]:
     return work
 
 
+LAST: dict[int, int] = {}
+"""The last batch job of each cluster, by the cluster's id."""
+
+
 def sbatch(jobs: Jobs, *options: str) -> Callable[[], float]:
     def work() -> float:
+        if (last := LAST.get(id(jobs.cluster))) is not None:
+            jobs.ended(last)  # else what remains of it is waited for in this one's time
         begun = time.time()
         job = jobs.submit(*options, script="date +%s.%N")
+        LAST[id(jobs.cluster)] = job
         output = jobs.work / f"{job}.out"
         assert polling.wait_until(lambda: output.exists() and output.read_text().endswith("\n"), timeout=60)
         return float(output.read_text()) - begun
@@ -137,7 +144,7 @@ def scripts(site: QpuSite, times: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20, help="rounds of jobs of each kind")
+    parser.add_argument("--times", type=int, default=14, help="rounds of jobs of each kind")
     times = parser.parse_args().times
     if reason := why_not():
         raise SystemExit(reason)

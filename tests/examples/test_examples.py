@@ -83,6 +83,7 @@ def test_what_one_job_transpiles_without_a_qpu_another_runs(tmp_path: Path) -> N
     assert min(shares) > 60
 
 
+@pytest.mark.slow  # as the job of a site it always runs, in tests/system/test_doors.py
 @pytest.mark.timeout(180)
 def test_a_program_for_ibms_own_client(tmp_path: Path) -> None:
     text = on("aer_fez", "ibm_tutorial.py", tmp_path)

@@ -133,7 +133,7 @@ def test_what_one_job_transpiles_another_runs(jobs: FullJobs) -> None:
     assert min(shares) > 99
 
 
-@pytest.mark.parametrize("qpu", ["aer_ideal", "ibm_fez", "orion"])
+@pytest.mark.parametrize("qpu", ["aer_ideal", "ibm_fez", pytest.param("orion", marks=pytest.mark.slow)])
 def test_without_the_environment_of_the_submission(site: FullSite, jobs: FullJobs, qpu: str) -> None:
     environment = jobs.environment()
     names = [name for name in ("PATH", "PYTHONPATH", "XDG_STATE_HOME", "QRMI_CLIENT_CONFIG") if name in environment]

@@ -313,6 +313,7 @@ def test_a_pool_has_no_more_holders_than_lanes(site: QpuSite) -> None:
         nothing_is_left(site, name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not by_root(), reason="only root starts the helper that makes reservations")
 def test_a_pool_does_without_members_that_are_out_of_service(site: QpuSite) -> None:
     jobs = site.jobs()

@@ -16,6 +16,11 @@ import pytest
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# A shell lets what it starts with "&" ignore these, and so would every program that the tests start.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
+
 TABLES = {
     "faults": "faults by route",
     "crash": "from Slurm's knowing that a job is over to the released QPU",

@@ -11,10 +11,10 @@ from pulser import Sequence
 from pulser.backend import StateResult
 from pulser_simulation import QutipBackendV2, QutipConfig
 from scipy.stats import chisquare
+from significance import ALPHA
 
 __all__ = ["assert_agreement", "random_area"]
 
-ALPHA = 1e-4
 FEWEST = 5.0
 
 

@@ -8,13 +8,13 @@ import random
 from qiskit.primitives import StatevectorEstimator, StatevectorSampler
 from qiskit.transpiler import generate_preset_pass_manager
 from random_programs import agree, random_circuit, random_observable
+from significance import ALPHA
 
 from qrmi_core import QuantumResource
 from qrmi_qiskit import EstimatorV2, QRMIBackend, SamplerV2
 
 __all__ = ["check_estimator", "check_sampler"]
 
-ALPHA = 1e-4
 DEVIATIONS = 4.5
 SHOTS = 4000
 PRECISION = 0.02

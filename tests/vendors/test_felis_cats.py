@@ -10,12 +10,12 @@ import random
 import pytest
 from felis_case import qir, qubit, result
 from scipy.stats import binomtest
+from significance import ALPHA
 
 from qrmi_core import AliceBobFelis, InputError, JobContext, Limits, QRMIService, ResourceUnavailable, Work
 from qrmi_qiskit.felis.engine import FelisSimulator
 from qrmi_qiskit.felis.worker import run
 
-ALPHA = 1e-4
 SHOTS = 20_000
 LIMITS = Limits(qubits=1000, shots=1_000_000, memory=2 * 2**30, decompressed=2**28, threads=2)
 

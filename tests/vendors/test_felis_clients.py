@@ -18,6 +18,7 @@ from qiskit import QuantumCircuit, qasm2, qpy
 from qiskit.primitives import StatevectorSampler
 from random_programs import agree, random_circuit
 from scipy.stats import binomtest
+from significance import ALPHA
 from vendor_environment import python_with
 from vendor_site import Site
 
@@ -29,7 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 REQUIREMENT = "qiskit-alice-bob-provider==3.0.0"
 PROGRAM = Path(__file__).parent / "programs" / "alice_bob_provider.py"
 TRANSLATOR = Path(__file__).parents[2] / "examples" / "alice_bob_translate.py"
-ALPHA = 1e-4
 SHOTS = 4000
 SECONDS = 300.0
 

@@ -14,6 +14,7 @@ import pytest
 from felis_case import qir, qubit, result
 from felis_programs import RandomProgram
 from random_programs import branch_probabilities, chi_square_p
+from significance import ALPHA
 
 from qrmi_core import (
     AliceBobFelis,
@@ -32,7 +33,6 @@ from qrmi_qiskit.felis.engine import FelisSimulator
 from qrmi_qiskit.felis.instructions import INSTRUCTIONS
 from qrmi_qiskit.felis.worker import run
 
-ALPHA = 1e-4
 SHOTS = 4000
 PROGRAMS = 25
 LIMITS = Limits(qubits=1000, shots=1_000_000, memory=2 * 2**30, decompressed=2**28, threads=2)

@@ -21,6 +21,7 @@ from qiskit.primitives import StatevectorEstimator, StatevectorSampler
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import Statevector
 from random_programs import agree, chi_square_p, random_circuit, random_observable
+from significance import ALPHA
 from vendor_site import Site
 
 from qrmi_core import QiskitPrimitive, TaskFailed
@@ -30,7 +31,6 @@ from qrmi_qiskit import EstimatorV2, QRMIBackend, SamplerV2
 HELPERS = Path(__file__).parents[1] / "unit" / "qiskit"
 OFFICIAL = Path(__file__).parent / "programs" / "ibm_official.py"
 QRMI = Path(sys.executable).with_name("qrmi")
-ALPHA = 1e-4
 DEVIATIONS = 4.5
 SHOTS = 2000
 SEED = random.SystemRandom().randrange(2**31)

@@ -25,6 +25,7 @@ from iqm_programs import RandomProgram
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy
 from qiskit.quantum_info import Statevector
 from random_programs import add_gates, branch_probabilities, chi_square_p, random_circuit
+from significance import ALPHA
 from vendor_environment import python_with
 from vendor_site import Site
 
@@ -40,7 +41,6 @@ QPY_OF_THEIRS = 13
 Run = Callable[[str, Any, Site], Any]
 
 PROGRAM_SECONDS = 300.0
-ALPHA = 1e-4
 SHOTS = 3000
 LATTICE = Lattice(4, 5)
 

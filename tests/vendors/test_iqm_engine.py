@@ -16,6 +16,7 @@ import pytest
 from iqm_case import circuit, job, measure, prx
 from iqm_programs import RandomProgram
 from random_programs import branch_probabilities, chi_square_p
+from significance import ALPHA
 
 from qrmi_core import (
     AliceBobFelis,
@@ -35,7 +36,6 @@ from qrmi_qiskit.iqm.engine import IQMSimulator
 from qrmi_qiskit.iqm.lattice import Lattice
 from qrmi_qiskit.iqm.worker import run
 
-ALPHA = 1e-4
 SHOTS = 4000
 PROGRAMS = 12
 LIMITS = Limits(qubits=1000, shots=1_000_000, memory=2 * 2**30, decompressed=2**28, threads=2)

@@ -26,6 +26,7 @@ from random_programs import (
     random_observable,
     two_registers,
 )
+from significance import ALPHA
 from vendor_site import site
 
 from qrmi_core import (
@@ -45,7 +46,6 @@ from qrmi_qiskit.iqm.engine import IQMSimulator
 from qrmi_qiskit.iqm.language import IQMLanguage
 from qrmi_qiskit.iqm.target import configuration_of
 
-ALPHA = 1e-4
 SHOTS = 3000
 QUBITS = [f"QB{number}" for number in range(1, 6)]
 

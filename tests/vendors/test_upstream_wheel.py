@@ -25,6 +25,7 @@ from qiskit import QuantumCircuit, qpy
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from random_programs import chi_square_p
+from significance import ALPHA
 from vendor_site import Case, Site
 
 from qrmi_core import AliceBobFelis, IQMServer, JobContext, Payload, PulserBatch, QiskitPrimitive
@@ -35,7 +36,6 @@ PROGRAMS = Path(__file__).parent / "programs"
 NAMES = {"pasqal-cloud": "FRESNEL", "iqm-server": "iqm_crystal"}
 # Upstream reads a device's properties, which the ideal simulator has none of.
 NOISELESS = {"QRMI_AER_SNAPSHOT": "fez", "QRMI_AER_NOISE": "off"}
-ALPHA = 1e-4
 SHOTS = 2000
 
 

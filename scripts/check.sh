@@ -13,8 +13,8 @@ check() {
 }
 
 said=$(mktemp)
-distribution="python -u scripts/check_distribution.py"
-distribution="$distribution all qiskit-pasqal qiskit pulser qiskit-qpu ibm-system server gateway bare"
+distribution="python -u scripts/check_distribution.py all qiskit-pasqal qiskit pulser qiskit-qpu ibm-system server \
+gateway bare"
 $distribution >"$said" 2>&1 &
 beside=$!
 trap 'rm -f "$said"' EXIT

@@ -27,7 +27,7 @@ from learning_device import LearningDevice  # isort: skip
 from unmodified_run import PROGRAMS  # isort: skip
 
 from qrmi_core import JobContext
-from qrmi_core.gateway.environments import CA_VARIABLES
+from qrmi_core.environment import TRUSTED
 from qrmi_core.slurm.ca_bundle import ca_bundle
 from qrmi_core.slurm.site import GATEWAY_USER, make_gateway_user
 from qrmi_qiskit.aer.engine import AerSimulator
@@ -122,7 +122,7 @@ def site(encrypted: dict[str, Any]) -> Iterator[FullSite]:
         pytest.MonkeyPatch.context() as patch,
         full_site(doors=ADDRESS, keys=keys, engines=engines, gateway=encrypted) as running,
     ):
-        for name in CA_VARIABLES:  # what a user has set himself counts before the site's
+        for name in TRUSTED:  # what a user has set himself counts before the site's
             patch.delenv(name, raising=False)
         yield running
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a job on Slurm waits longer: without --qpu for the plugin and the scripts, with it for its QPU.
 
+The Slurm that is compared with has a Prolog that does nothing, for slurmd pauses after any.
+
 Real Slurm, private to the benchmark; where there is none, these goals are missed.
 """
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what --qpu adds to a job on real Slurm, and what plugin and scripts add to others, for rows_slurm.py.
 
-Kinds of jobs take turns, so that a busy machine spoils all of them alike. A batch job is timed from its submission to
-the moment at which its program runs, when the one before has left its node; srun to its end.
+Kinds of jobs take turns, so that a busy machine spoils all alike. srun is timed to its end. A batch job is timed
+while it is submitted, and from its start by slurmctld to that of its program: in between it waits for the scheduler's
+next pass, which comes once a second, whatever the job is.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
@@ -78,27 +81,30 @@ def srun(jobs: Jobs, *options: str) -> Callable[[], float]:
     return work
 
 
-LAST: dict[int, int] = {}
-"""The last batch job of each cluster, by the cluster's id."""
-
-
 def sbatch(jobs: Jobs, *options: str) -> Callable[[], float]:
     def work() -> float:
-        if (last := LAST.get(id(jobs.cluster))) is not None:
-            jobs.ended(last)  # else what remains of it is waited for in this one's time
-        begun = time.time()
+        begun = time.perf_counter()
         job = jobs.submit(*options, script="date +%s.%N")
-        LAST[id(jobs.cluster)] = job
+        submitting = time.perf_counter() - begun
         output = jobs.work / f"{job}.out"
         assert polling.wait_until(lambda: output.exists() and output.read_text().endswith("\n"), timeout=60)
-        return float(output.read_text()) - begun
+        jobs.ended(job)
+        return submitting + float(output.read_text()) - started(jobs.cluster, job)
 
     return work
 
 
+def started(cluster: Cluster, job: int) -> float:
+    """When slurmctld started a job, in seconds since the epoch, as its log tells to the millisecond."""
+    log = (cluster.places.log / "slurmctld.log").read_text(errors="replace")
+    found = re.search(rf"^\[(\S+)\] sched.*(?:Started|Allocate) JobId={job} ", log, re.MULTILINE)
+    assert found is not None, f"slurmctld's log does not tell when job {job} started"
+    return datetime.fromisoformat(found[1]).timestamp()
+
+
 @contextlib.contextmanager
 def without_plugin() -> Iterator[Cluster]:
-    """A cluster that knows nothing of QPUs."""
+    """A cluster that knows nothing of QPUs. It has a Prolog too: after any, slurmd pauses for 10 ms (run_command)."""
     directory = Path(tempfile.mkdtemp(prefix="qrmi-bare-", dir="/tmp"))
     directory.chmod(0o755)
     try:
@@ -106,6 +112,13 @@ def without_plugin() -> Iterator[Cluster]:
             for file in (cluster.places.etc / "plugstack.conf", *(node.plugstack for node in cluster.nodes)):
                 file.write_text("")
             (cluster.places.etc / "job_submit.lua").write_text(NOTHING)
+            prolog = directory / "prolog"
+            prolog.write_text("#!/bin/sh\nexit 0\n")
+            prolog.chmod(0o755)
+            for node in cluster.nodes:
+                with node.slurm_conf.open("a") as file:
+                    file.write(f"Prolog={prolog}\n")
+            cluster.run(["scontrol", "reconfigure"])
             yield cluster
     finally:
         shutil.rmtree(directory, ignore_errors=True)

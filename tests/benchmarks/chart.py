@@ -13,7 +13,7 @@ from report import Row
 
 __all__ = ["draw"]
 
-WIDTH, LEFT, RIGHT = 940, 340, 80
+WIDTH, LEFT, RIGHT = 970, 370, 80
 BAR, SPACE, TOP, BOTTOM = 12, 16, 44, 40
 COLOURS = {"floor": "#9aa0a6", "upstream": "#d9822b", "vendor": "#b8683c", "ours": "#2f81d6"}
 NAMES = {"floor": "least possible", "upstream": "qrmi 0.26.4", "vendor": "vendor's client", "ours": "this project"}

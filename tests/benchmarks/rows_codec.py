@@ -28,7 +28,7 @@ def measures(quick: bool) -> list[Measure]:
             rounds=rounds, charted=True,
         ),
         Measure(
-            "sweep", "1,000 points of 100 qubits and 5,000 gates: submitted", runs("sweep", CLIENTS),
+            "sweep", "1,000 points of 100 qubits, 5,000 gates, submitted", runs("sweep", CLIENTS),
             (
                 Goal(
                     "sweep", "<= 0.5 x upstream's time, <= 0.55 x its bytes",

@@ -5,5 +5,5 @@ from __future__ import annotations
 
 __all__ = ["ALPHA"]
 
-ALPHA = 1e-6
-"""Some hundred such tests in a run, each with other seeds in each run, are wrong together once in 10,000 runs."""
+ALPHA = 1e-4
+"""A right program fails once in 10,000 tests, each of which has other seeds in each run and tells them."""

@@ -8,6 +8,7 @@ know to retry reads and to submit once.
 from __future__ import annotations
 
 import io
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from urllib3.exceptions import (
 )
 
 from qrmi_core.connections import HANDSHAKE, Connections, Way
+from qrmi_core.environment import TRUSTED
 from qrmi_core.exchanges import Body, ExchangeFailed, without_query
 from qrmi_core.http_settings import CA, CONNECT_TIMEOUT, DEADLINE, PROXY, READ_TIMEOUT, HttpSettings
 from qrmi_core.kept_exchanges import INTERIM, Answer, TooSlow, answered, body_of, written
@@ -182,13 +184,19 @@ class Transport:
         return ExchangeFailed(f"the answer of {shown} did not arrive: {why}", sent=True, again=True)
 
     def _unsafe(self, shown: str, error: SSLError, why: str) -> ExchangeFailed:
-        if not any(getattr(part, HANDSHAKE, False) for part in error.args):
+        before = [part for part in error.args if getattr(part, HANDSHAKE, False)]
+        if not before:
             return ExchangeFailed(f"the safe connection to {shown} broke: {why}", sent=True, again=True)
         hint = ""
         if "CERTIFICATE_VERIFY_FAILED" in why:
             hint = (
                 f". If the server's certificate is from an authority of the site, name the authority's file in {CA} "
                 f"of {self._resource}"
+            )
+        elif not any(isinstance(part, ssl.SSLError) for part in before):
+            hint = (
+                f". The file is named by a variable QRMI_HTTP_... of {self._resource}, or by "
+                f"{', '.join(TRUSTED)} of the environment: name one that can be used"
             )
         return ExchangeFailed(f"no safe connection to {shown}: {why}{hint}", sent=False, again=False)
 

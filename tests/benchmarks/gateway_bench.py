@@ -20,6 +20,7 @@ __all__ = [
     "DEVICE",
     "Connection",
     "forget_peak",
+    "ibm_block",
     "listens",
     "memory",
     "opened",
@@ -47,6 +48,15 @@ async def serve_vendor(answer: Callable[[web.Request], Awaitable[web.StreamRespo
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
+
+
+def ibm_block(port: int) -> dict[str, str]:
+    """The environment block of a resource of IBM's cloud, for which the server at a port stands."""
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "QRMI_IBM_QCS_ENDPOINT": f"{url}/api/v1", "QRMI_IBM_QCS_IAM_ENDPOINT": url,
+        "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
+    }  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -13,13 +13,24 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from figures import Figure, Sample
-from gateway_bench import DEVICE, Connection, memory, opened, process, processor, request, serve_vendor, serving
-from taking import tell
+from gateway_bench import (
+    DEVICE,
+    Connection,
+    ibm_block,
+    memory,
+    opened,
+    process,
+    processor,
+    request,
+    serve_vendor,
+    serving,
+)
+from taking import one_of, tell
 
 CONNECTIONS = 32
 RATE = 200
@@ -64,12 +75,7 @@ def gateway(port: int) -> None:
     from doored import Doored
     from munge_daemon import munged
 
-    url = f"http://127.0.0.1:{port}"
-    block = {
-        "QRMI_IBM_QCS_ENDPOINT": f"{url}/api/v1", "QRMI_IBM_QCS_IAM_ENDPOINT": url,
-        "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
-    }  # fmt: skip
-    entry = {"name": DEVICE, "type": "ibm-quantum-compute-service", "environment": block, "lanes": 10}
+    entry = {"name": DEVICE, "type": "ibm-quantum-compute-service", "environment": ibm_block(port), "lanes": 10}
     with (
         tempfile.TemporaryDirectory(prefix="qrmi-bench-") as name,
         munged() as daemon,
@@ -156,7 +162,10 @@ def compared(measure: str, load: Load, ways: dict[str, tuple[int, bytes]], pid: 
     tell(*(Figure(measure, who, tuple(samples), peaks.get(who, 0.0)) for who, samples in found.items()))
 
 
-def measured(kinds: list[str], seconds: float) -> None:
+KINDS = ("status", "job", "submission")
+
+
+def measured(kinds: Sequence[str], seconds: float) -> None:
     with process(__file__, "--vendor") as (_, port), process(__file__, "--gateway", port.strip()) as (_, told):
         way = json.loads(told)
         idle = memory(way["pid"])
@@ -182,7 +191,7 @@ def measured(kinds: list[str], seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", default=["status", "job", "submission"], help="what is asked for")
+    parser.add_argument("kinds", nargs="*", type=one_of(KINDS), help="what is asked for; by default all")
     parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each load")
     parser.add_argument("--vendor", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--gateway", type=int, help=argparse.SUPPRESS)
@@ -192,7 +201,7 @@ def main() -> None:
     elif options.gateway:
         gateway(options.gateway)
     else:
-        measured(options.kinds, options.seconds)
+        measured(options.kinds or KINDS, options.seconds)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway_bench import DEVICE, Connection, listens, memory, opened, process, processor, request, serving
+from gateway_bench import DEVICE, Connection, ibm_block, listens, memory, opened, process, processor, request, serving
 from gateway_model_vendor import TAG
 
 HERE = Path(__file__).parent
@@ -263,11 +263,7 @@ def measured(load: Load) -> Measured:
     with contextlib.ExitStack() as stack:
         _, told = stack.enter_context(process(str(HERE / "gateway_model_vendor.py"), "--vendor"))
         vendor = int(told)
-        url = f"http://127.0.0.1:{vendor}"
-        block = {
-            "QRMI_IBM_QCS_ENDPOINT": f"{url}/api/v1", "QRMI_IBM_QCS_IAM_ENDPOINT": url,
-            "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
-        }  # fmt: skip
+        block = ibm_block(vendor)
         entry = {"name": DEVICE, "type": "ibm-quantum-compute-service", "environment": block, "lanes": load.leases}
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qrmi-model-")))
         daemon = stack.enter_context(munged())

@@ -30,6 +30,7 @@ from typing import Any
 from gateway_bench import DEVICE, Connection, forget_peak, memory, opened, process, processor, request, row
 from gateway_probes import GAP, Plain, asked, loop_only, repeated
 from gateway_scale_site import CREATED, LARGE, LEASES, PARIS, PREMISES, Site, site
+from taking import one_of
 
 POLLS, TASKS, USERS = 1000, 10_000, 50
 ROUNDS = 3
@@ -351,11 +352,8 @@ MEASURES = {each.__name__: each for each in (polls, leases, bodies, journal, ans
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"by default all: {', '.join(MEASURES)}")
-    chosen = parser.parse_args().measures
-    if unknown := [name for name in chosen if name not in MEASURES]:
-        parser.error(f"there is no measure {unknown[0]!r}; there are: {', '.join(MEASURES)}")
-    for name in chosen or MEASURES:
+    parser.add_argument("measures", nargs="*", type=one_of(MEASURES), help=f"by default all: {', '.join(MEASURES)}")
+    for name in parser.parse_args().measures or MEASURES:
         with process(str(Path(__file__).with_name("gateway_scale_site.py")), "--vendor") as (_, port):
             MEASURES[name](int(port))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway_bench import DEVICE, request, serve_vendor, serving
+from gateway_bench import DEVICE, ibm_block, request, serve_vendor, serving
 
 __all__ = ["CREATED", "LARGE", "LEASES", "PARIS", "PREMISES", "Site", "site"]
 
@@ -78,10 +78,6 @@ async def vendor() -> None:  # noqa: C901  a server of few words, but of four ve
 def resources(port: int) -> list[dict[str, Any]]:
     """The QPUs of the site, as they are configured."""
     url = f"http://127.0.0.1:{port}"
-    compute = {
-        "QRMI_IBM_QCS_ENDPOINT": f"{url}/api/v1", "QRMI_IBM_QCS_IAM_ENDPOINT": url,
-        "QRMI_IBM_QCS_IAM_APIKEY": "key", "QRMI_IBM_QCS_SERVICE_CRN": "crn:v1:a",
-    }  # fmt: skip
     system = {
         "QRMI_IBM_QS_ENDPOINT": f"{url}/system", "QRMI_IBM_QS_IAM_ENDPOINT": url, "QRMI_IBM_QS_IAM_APIKEY": "key",
         "QRMI_IBM_QS_SERVICE_CRN": "crn:v1:b", "QRMI_IBM_QS_AWS_ACCESS_KEY_ID": "access",
@@ -96,7 +92,7 @@ def resources(port: int) -> list[dict[str, Any]]:
     return [
         {"name": name, "type": kind, "environment": block, "lanes": 2 * LEASES}
         for name, kind, block in (
-            (DEVICE, "ibm-quantum-compute-service", compute),
+            (DEVICE, "ibm-quantum-compute-service", ibm_block(port)),
             (PREMISES, "ibm-quantum-system", system),
             (PARIS, "pasqal-cloud", pasqal),
         )
@@ -143,7 +139,7 @@ def site(vendor_port: int, *, tls: bool = False, prepare: Callable[[Any], None] 
         ports = {"admin_tcp": f"127.0.0.1:{case.port}", "metrics": f"127.0.0.1:{free_port()}"}
         case.settings["listen"] |= ports
         case.write(qpus)
-        os.environ["PATH"] = f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        os.environ["PATH"] = case.path
         with case.running():
             prepare(case)
             job = case.granted(DEVICE, PREMISES, PARIS)

@@ -6,6 +6,7 @@ They write a line for each figure. Whatever ends one early is the result of the 
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
@@ -13,18 +14,29 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from figures import Figure
 
-__all__ = ["figures_from", "tell"]
+__all__ = ["figures_from", "one_of", "tell"]
 
 LONGEST = 400.0
 """Seconds after which a program is taken to hang."""
 
 ENDING = 60.0
 """Seconds that it then has to end what it started."""
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """A type for argparse: one of these words. Its choices cannot be left out where there may be none or several."""
+
+    def checked(word: str) -> str:
+        if word not in known:
+            raise argparse.ArgumentTypeError(f"there is no {word!r}; there are: {', '.join(known)}")
+        return word
+
+    return checked
 
 
 def tell(*figures: Figure) -> None:

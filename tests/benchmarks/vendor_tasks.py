@@ -27,7 +27,7 @@ sys.path.extend([str(Path(__file__).parents[1] / "vendors"), str(Path(__file__).
 
 from fault_run import CASES
 from figures import Figure, Sample
-from taking import tell
+from taking import one_of, tell
 from vendor_site import Case, Clock, Site
 
 from qrmi_core import Payload, QRMIError, QuantumResource, TaskInfo
@@ -181,13 +181,13 @@ def _forward(process: subprocess.Popen[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("types", nargs="*", default=list(CASES), help="resource types; all by default")
+    parser.add_argument("types", nargs="*", type=one_of(CASES), help="resource types; all by default")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         one_vendor(options.types[0])
     else:
-        all_vendors(options.types)
+        all_vendors(options.types or list(CASES))
 
 
 if __name__ == "__main__":

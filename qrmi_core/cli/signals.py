@@ -97,3 +97,5 @@ class Signals:
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(whom, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
+        # What continued this process has done so; acted on later, it would undo a stop that comes in between.
+        self._received = [number for number in self._received if number != signal.SIGCONT]

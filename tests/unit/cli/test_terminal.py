@@ -9,7 +9,9 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -106,6 +108,25 @@ def test_ctrl_z_stops_the_program_and_fg_continues_it(site: Site, shell: Shell) 
     shell.type(CTRL_C)
     shell.expect("program: interrupted")
     shell.expect("prompt> ")
+
+
+def test_what_ended_a_stop_does_not_end_the_next() -> None:
+    stops = """
+        import os
+        from qrmi_core.cli.signals import Signals
+        with Signals() as signals:
+            signals.collect()
+            signals.stop_as_asked(os.getpid())
+            print("continued, and then:", signals.next(0.1))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(stops)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0) as process:
+        try:
+            assert wait_until(lambda: os.waitpid(process.pid, os.WNOHANG | os.WUNTRACED)[0] != 0, timeout=SECONDS)
+            process.send_signal(signal.SIGCONT)
+            assert process.communicate(timeout=SECONDS)[0] == "continued, and then: None\n"
+        finally:
+            process.kill()
 
 
 def test_bg_lets_the_program_go_on_while_the_shell_has_the_terminal(site: Site, shell: Shell) -> None:

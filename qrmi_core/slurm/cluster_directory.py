@@ -15,6 +15,7 @@ from qrmi_core.environment import child_environment
 from qrmi_core.errors import ConfigurationError
 from qrmi_core.slurm import cluster_files, files
 from qrmi_core.slurm.cluster_files import Node, Places
+from qrmi_core.slurm.plugin import plugin_version
 
 __all__ = ["ClusterDirectory", "known_port"]
 
@@ -79,6 +80,9 @@ class ClusterDirectory:
         self._write_head()
         for node in self.nodes:
             self._write_node(node)
+        if plugin_version(places.plugin) >= cluster_files.ASKS_FOR_CGROUPS:
+            for conf_directory in (places.etc, *(node.slurm_conf.parent for node in self.nodes)):
+                _write(conf_directory / "cgroup.conf", cluster_files.CGROUP_CONF)
 
     def _write_head(self) -> None:
         places = self.places

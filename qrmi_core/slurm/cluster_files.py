@@ -173,6 +173,11 @@ def common_conf(
     return "\n".join(text)
 
 
+ASKS_FOR_CGROUPS = (23, 11)
+"""From this version of Slurm on, slurmd wants control groups though no plugin here uses any, and can be told not to."""
+
+CGROUP_CONF = "CgroupPlugin=disabled\n"
+
 QUICK_RESTART = "cred_expire=5"
 """A requeued job waits until its old credential has expired, by default 120 s: too long for trying things out."""
 

@@ -37,6 +37,8 @@ class JournalView:
 
     def __init__(self, journal: Path, uid: int, gid: int) -> None:
         self._journal = journal
+        # Whoever asks has become another user by then, who may not be able to read the modules that this imports.
+        self._address = f"{journal.as_uri()}?mode=ro"
         self._uid = uid
         self._gid = gid
 
@@ -50,7 +52,7 @@ class JournalView:
 
     def _any(self, query: str, *values: str | int) -> bool:
         def ask() -> str:
-            with closing(sqlite3.connect(f"{self._journal.as_uri()}?mode=ro", uri=True, timeout=PATIENCE)) as journal:
+            with closing(sqlite3.connect(self._address, uri=True, timeout=PATIENCE)) as journal:
                 return "yes" if journal.execute(query, values).fetchone() else "no"
 
         try:

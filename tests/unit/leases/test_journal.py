@@ -33,6 +33,15 @@ def shelf(source: ShelfSource, name: str) -> Shelf:
     return Shelf(name, source.directory, JobContext())
 
 
+def open_files() -> list[str]:
+    """The files that this process has open."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.append(str(descriptor.readlink()))
+    return found
+
+
 @pytest.mark.parametrize("kind", ["file", "memory"])
 def test_what_is_noted_once_is_in_place_of_nothing_that_has_ended(kind: str, journal: SqliteJournal) -> None:
     kept = journal if kind == "file" else MemoryJournal()
@@ -114,6 +123,7 @@ def test_a_damaged_journal_says_what_to_do_and_the_way_back_holds(tmp_path: Path
     ) as told:
         SqliteJournal(file)
     assert not told.value.transient
+    assert [each for each in open_files() if each.startswith(str(file))] == []
     for name in ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"):
         (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / "copy").rename(file)

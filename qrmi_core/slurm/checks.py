@@ -115,10 +115,16 @@ def _alloc(config: Mapping[str, str]) -> Finding:
     )
 
 
+def _scripts(key: str, config: Mapping[str, str]) -> str:
+    """The scripts of a kind; Slurm 24.11 may have several and tells them with numbers, ``Prolog[0]``, or not at all."""
+    named = [value for name, value in config.items() if re.fullmatch(rf"{key}(\[\d+\])?", name)]
+    return ",".join(named) or "(null)"
+
+
 def _script(key: str, config: Mapping[str, str], local: Mapping[str, str], *, on_node: bool) -> Finding:
     ours = SCRIPTS[key]
     of_nodes = key != "EpilogSlurmctld"
-    value = config.get(key, "(null)")
+    value = _scripts(key, config)
     if of_nodes and on_node:
         value = local.get(key.lower(), value)
     if value == "(null)":
@@ -233,11 +239,17 @@ def _licence(check: str, name: str, lanes: int, there: Mapping[str, tuple[int, i
 
 
 def slurm_settings(texts: Iterable[str]) -> dict[str, str]:
-    """``Key=value`` of the lines of slurm.conf's files, the last one counts; keys in lower case."""
-    found = {}
+    """``Key=value`` of the lines of slurm.conf's files; keys in lower case.
+
+    The last line of a key counts, and of scripts every one: newer versions of Slurm run them all.
+    """
+    found: dict[str, str] = {}
+    scripts = {name.lower() for name in SCRIPTS}
     for text in texts:
         for line in text.splitlines():
             key, sign, value = line.partition("#")[0].strip().partition("=")
             if sign and re.fullmatch(r"\w+", key.strip()):
-                found[key.strip().lower()] = value.strip()
+                name = key.strip().lower()
+                before = f"{found[name]}," if name in scripts and name in found else ""
+                found[name] = before + value.strip()
     return found

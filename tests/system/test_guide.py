@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -79,7 +80,7 @@ def test_the_journal_is_copied_while_the_gateway_runs(running: QpuSite, tmp_path
         program = program.replace("/var/lib/qrmi-gateway/backup.sqlite", str(tmp_path / "backup.sqlite"))
         program = program.replace("/var/lib/qrmi-gateway", str(running.site.state_dir))
         running.cluster.run([running.site.python, "-c", program], timeout=30, environment=running.site.environment())
-        with sqlite3.connect(tmp_path / "backup.sqlite") as copy:
+        with contextlib.closing(sqlite3.connect(tmp_path / "backup.sqlite")) as copy:
             tables = [name for (name,) in copy.execute("select name from sqlite_master where type = 'table'")]
             rows = sum(copy.execute(f"select count(*) from {table}").fetchone()[0] for table in tables)
         assert rows > 0

@@ -264,6 +264,6 @@ def test_a_job_without_a_qpu_is_untouched(site: FullSite, jobs: FullJobs) -> Non
     by_slurm = {"HOME", "PWD", "SLURM_CONF"}
     assert {name: found.get(name) for name in own.keys() - by_slurm} == {n: own[n] for n in own.keys() - by_slurm}
     # What Slurm and the shell add of their own, without a word of ours.
-    more = {name for name in found.keys() - own.keys() if not name.startswith("SLURM")}
+    more = {name for name in found.keys() - own.keys() if not re.match("SLURM|.*HYDRA|.*_plm_slurm_args", name)}
     assert more <= {"ENVIRONMENT", "HOME", "HOSTNAME", "LOGNAME", "OLDPWD", "PWD", "SHLVL", "TMPDIR", "USER", "_"}
     assert not [name for name in found.keys() - own.keys() if "QPU" in name or "SPANK" in name]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -84,9 +85,8 @@ def test_only_one_process_keeps_a_journal(journal: SqliteJournal, tmp_path: Path
 
 
 def test_a_newer_journal_is_left_alone(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "newer") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "newer")) as connection:
         connection.execute("PRAGMA user_version = 99")
-    connection.close()
     with pytest.raises(JournalUnavailable, match=r"is of version 99, and this program knows \d+: start"):
         SqliteJournal(tmp_path / "newer")
 

@@ -77,6 +77,19 @@ def test_each_mistake_is_found_and_no_other(key: str, value: str, reason: str, a
     assert advice in findings[key].advice
 
 
+def test_scripts_that_slurm_numbers_are_found() -> None:
+    numbered = {f"{key}[1]" if key in checks.SCRIPTS else key: value for key, value in GOOD.items()}
+    others = {f"{key}[0]": "/etc/slurm/site.sh" for key in checks.SCRIPTS}
+    assert {finding.result for finding in found(numbered | others).values()} == {"fine"}
+    without = {key: value for key, value in GOOD.items() if key not in checks.SCRIPTS}
+    assert {name for name, finding in found(without).items() if finding.result == "wrong"} == set(checks.SCRIPTS)
+
+
+def test_each_of_several_scripts_in_a_file_counts() -> None:
+    settings = checks.slurm_settings(["Prolog=/usr/lib/qrmi/qrmi-prolog\nKillWait=3\nprolog=/etc/site.sh\nKillWait=4"])
+    assert settings == {"prolog": "/usr/lib/qrmi/qrmi-prolog,/etc/site.sh", "killwait": "4"}
+
+
 def test_another_scheduler_keeps_no_lanes() -> None:
     finding = found(GOOD | {"SchedulerType": "sched/builtin"})["SchedulerParameters"]
     assert finding.result == "wrong"
@@ -123,7 +136,7 @@ def test_slurm_conf_is_read_with_what_it_includes(tmp_path: Path) -> None:
     (tmp_path / "slurm.conf").write_text("Prolog=/a\ninclude common.conf\n# Epilog=/no\nBatchStartTimeout = 20 # s\n")
     (tmp_path / "common.conf").write_text("PROLOG=/b\nInclude slurm.conf\n")
     settings = checks.slurm_settings(host_checks.read_slurm_conf(tmp_path / "slurm.conf"))
-    assert settings["prolog"] == "/b"
+    assert set(settings["prolog"].split(",")) == {"/a", "/b"}
     assert settings["batchstarttimeout"] == "20"
     assert "epilog" not in settings
     assert list(host_checks.read_slurm_conf(tmp_path / "nothing")) == []

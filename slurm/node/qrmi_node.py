@@ -9,7 +9,7 @@ One file on the standard library: a node needs Python 3.9 and libmunge, nothing 
 its state file (see `State`). The exit code is 0 even where something failed: any other would drain the node.
 """
 
-# ruff: noqa: B905, INP001, PTH102, PTH123, TID251
+# ruff: noqa: INP001, PERF203, PTH102, PTH123, TID251
 # It stands alone: no pathlib (it would be the dearest import), nothing of qrmi_core, nothing newer than Python 3.9.
 
 from __future__ import annotations

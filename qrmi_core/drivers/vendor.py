@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -26,10 +26,12 @@ __all__ = [
     "lease_tag",
     "new_id",
     "seconds_since_epoch",
+    "without_lease_tags",
 ]
 
 DEVICE = "QRMI_DEVICE"
 MIN_POLL = "QRMI_MIN_POLL"
+LEASE_TAG = "qrmi-lease-"
 
 VENDOR_VARIABLES = (
     Variable(DEVICE, "the vendor's name of the device, where it is not the resource's name", endpoint=True),
@@ -137,8 +139,13 @@ def new_id() -> str:
 
 
 def lease_tag(lease: str) -> str:
-    """The tag of all tasks of a lease, by which whoever gives it back finds those that nobody announced."""
-    return f"qrmi-lease-{lease}"
+    """The tag of all tasks of a lease, by which whoever gives it back finds those that nobody noted."""
+    return f"{LEASE_TAG}{lease}"
+
+
+def without_lease_tags(tags: Iterable[str]) -> list[str]:
+    """The tags that are a user's own."""
+    return [tag for tag in tags if not tag.startswith(LEASE_TAG)]
 
 
 def seconds_since_epoch(text: str | None) -> float | None:

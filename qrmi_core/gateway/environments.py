@@ -178,9 +178,9 @@ class Environments:
             return None
         return self.bare(name, JobContext(token, self._left(holder), holder.uid, str(holder.key.job_id)), seconds)
 
-    def only_announced(self, name: str) -> bool:
-        """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
-        return name in self.resources and self.access(name) == "direct"
+    def reached(self, name: str) -> Access | None:
+        """How jobs reach a resource; None where it is not configured any more."""
+        return self.access(name) if name in self.resources else None
 
     def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
         """A task as it is kept once it has ended: as its door would, where it is behind one."""

@@ -51,7 +51,9 @@ class FaultRates:
         return cls(error=0.10, too_many=0.10, reset_before=0.05, reset_after=0.05)
 
 
-AMBIGUOUS = frozenset({"error", "error_after", "reset_before", "reset_after", "truncated", "cut_json", "late"})
+AMBIGUOUS = frozenset(
+    {"error", "error_after", "hang_after", "reset_before", "reset_after", "truncated", "cut_json", "late"}
+)
 
 
 @dataclass
@@ -83,7 +85,8 @@ class Counters:
 class Faults:
     """The middleware that counts, and makes the faults that are asked for.
 
-    ``next_faults`` are made first, one for each request whose route holds the text before them; ``none`` lets one pass.
+    ``next_faults`` are made first, one for each request whose route holds the text before them; ``none`` lets one pass,
+    and ``hang_after`` handles one and never answers.
     """
 
     def __init__(self, rates: FaultRates = FaultRates(), *, seed: int = 0, retry_after: str = "0.05") -> None:
@@ -134,6 +137,10 @@ class Faults:
             case "error":
                 return web.json_response({"message": "internal error"}, status=500)
             case "hang":
+                await self._hanging.wait()
+                return _reset(request)
+            case "hang_after":
+                await handler(request)
                 await self._hanging.wait()
                 return _reset(request)
             case "reset_before":

@@ -70,8 +70,10 @@ class GrantRefused(LeaseRefused):
 class _Source:
     """The resources of the configuration in force: what the keeper of leases was given stays, this changes."""
 
-    def __init__(self, environments: Environments) -> None:
+    def __init__(self, environments: Environments, in_doubt: Callable[[str, str], bool]) -> None:
         self.environments = environments
+        self._in_doubt = in_doubt
+        self._since = time.time()
 
     def to_acquire(self, name: str, holder: Holder, seconds: float) -> QuantumResource | None:
         return self.environments.to_acquire(name, holder, seconds)
@@ -79,8 +81,11 @@ class _Source:
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> QuantumResource | None:
         return self.environments.make(name, holder, token, seconds)
 
-    def only_announced(self, name: str) -> bool:
-        return self.environments.only_announced(name)
+    def may_have_missed(self, record: LeaseRecord, name: str) -> bool:
+        """Where jobs reach it directly, or the gateway, killed or unanswered, lost sight of what it sent for them."""
+        way = self.environments.reached(name)
+        lost_sight = record.granted < self._since or self._in_doubt(record.id, name)
+        return way == "direct" or (way == "gateway" and lost_sight)
 
     def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
         return self.environments.with_outcome(task, info)
@@ -112,7 +117,7 @@ class Gateway:
         self.metrics = Metrics()
         self.comments = self._job_comments(self._helper) if self._helper is not None else None
         self.doors = Doors(self)
-        self._source = _Source(self._environments(settings))
+        self._source = _Source(self._environments(settings), self.doors.is_in_doubt)
         self.outages = Outages(
             Path(settings.state_dir),
             self._helper,

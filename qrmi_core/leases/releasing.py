@@ -62,8 +62,8 @@ class ResourceSource(Protocol):
             QRMIError: it cannot be made.
         """
 
-    def only_announced(self, name: str) -> bool:
-        """Whether jobs reach a resource directly, so that only what they announce is known of their tasks."""
+    def may_have_missed(self, record: LeaseRecord, name: str) -> bool:
+        """Whether a lease may have tasks on a resource that the journal does not know."""
 
     def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
         """A task as the journal is to keep it, of which its vendor tells that it ended, or that there is none.
@@ -226,12 +226,12 @@ class Releaser:
         return replace(settling, next_try=time.time() + LIST_LAG)
 
     def _cancel_unannounced(self, record: LeaseRecord, resource: QuantumResource, acquisition: Acquisition) -> bool:
-        """Cancel what the job sent directly and did not announce; whether it is worth while to look once more.
+        """Cancel what the vendor took from the job and the journal does not know; whether to look once more.
 
         It is looked for once more where the vendor lists such tasks, for lists show new ones late. So what goes wrong
         the first time holds nothing up.
         """
-        if record.state is LeaseState.REFUSED or not self._source.only_announced(acquisition.resource):
+        if record.state is LeaseState.REFUSED or not self._source.may_have_missed(record, acquisition.resource):
             return False
         try:
             if not note_unannounced(self._journal, record.id, resource):
@@ -246,7 +246,7 @@ class Releaser:
         released = replace(acquisition, state=AcquisitionState.RELEASED, reason=None)
         problem: QRMIError | None = None
         try:
-            if self._source.only_announced(acquisition.resource):
+            if self._source.may_have_missed(record, acquisition.resource):
                 note_unannounced(self._journal, record.id, resource)
             problem = self._cancel(record, resource, acquisition.tries)[1]
         except QRMIError as error:

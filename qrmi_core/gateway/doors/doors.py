@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +15,7 @@ from aiohttp import web
 from qrmi_core.gateway.bodies import Spool
 from qrmi_core.gateway.doors.admission import Admission
 from qrmi_core.gateway.doors.books import Books
-from qrmi_core.gateway.doors.door import Door
+from qrmi_core.gateway.doors.door import Door, Refusal
 from qrmi_core.gateway.doors.routing import add_doors
 from qrmi_core.gateway.doors.tokens import JobTokens
 from qrmi_core.gateway.doors.upstream import Upstream
@@ -23,6 +23,7 @@ from qrmi_core.leases import LeaseRecord, LeaseState
 
 if TYPE_CHECKING:
     from qrmi_core.config import ConfiguredResource
+    from qrmi_core.gateway.doors.pass_through import Answer
     from qrmi_core.gateway.guard import Guard, Handler
     from qrmi_core.gateway.service import Gateway
 
@@ -71,6 +72,7 @@ class Doors:
         self._doors: dict[str, Door] = {}
         self._retired: list[Upstream] = []
         self._late: set[asyncio.Task[Any]] = set()
+        self._in_doubt: dict[str, set[str]] = {}
         self.stopping = asyncio.Event()
         """Is set when the gateway ends: polls that are held are to be answered, and no others held."""
         self._at_stop: list[Callable[[], None]] = []
@@ -141,6 +143,25 @@ class Doors:
         task.add_done_callback(self._late.discard)
         return await asyncio.shield(task)
 
+    async def answer_of(self, lease: LeaseRecord, resource: str, sending: Awaitable[Answer]) -> Answer:
+        """The vendor's answer to a new task; where it leaves open whether the task was taken, that is remembered.
+
+        Raises:
+            Refusal: as ``sending`` does, where nobody knows.
+        """
+        try:
+            answer = await sending
+        except Refusal:
+            self._in_doubt.setdefault(lease.id, set()).add(resource)
+            raise
+        if answer.status >= 500:
+            self._in_doubt.setdefault(lease.id, set()).add(resource)
+        return answer
+
+    def is_in_doubt(self, lease_id: str, resource: str) -> bool:
+        """Whether the vendor may have taken a task of a lease that stands in no books."""
+        return resource in self._in_doubt.get(lease_id, ())
+
     async def forget(self) -> None:
         """Make the ways to the vendors anew: the configuration was read again. Requests under way end first."""
         ways, self._upstreams = self._upstreams, {}
@@ -165,6 +186,8 @@ class Doors:
             if record is None or record.state is not LeaseState.GRANTED:
                 self.tokens.revoke(lease_id)
                 self.books.forget(lease_id)
+        for lease_id in [each for each in self._in_doubt if self.gateway.keeper.current(each) is None]:
+            del self._in_doubt[lease_id]
 
     async def close(self, patience: float) -> None:
         """Let what must be noted be noted, for so many seconds; then close the ways to the vendors."""

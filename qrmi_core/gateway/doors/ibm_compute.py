@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 from qrmi_core.config import ConfiguredResource
 from qrmi_core.drivers.iam import iam_token
+from qrmi_core.drivers.vendor import lease_tag, without_lease_tags
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.bodies import Envelope
 from qrmi_core.gateway.dialects.dialect import iso
@@ -33,7 +34,7 @@ from qrmi_core.leases import LeaseTask
 __all__ = ["IBMComputeDoor", "QiskitRuntimeDoor"]
 
 MOST_TAGS = 8
-"""Tags of one job; whoever needs them all gets none of the gateway's, by which a lost answer could be found again."""
+"""Tags of one job; whoever needs them all gets none of the gateway's, by which a job is found whose answer was lost."""
 
 MOST_ADOPTED = 20
 
@@ -128,11 +129,12 @@ class IBMComputeDoor(PassThrough, IBMShaped):
     async def create_job(
         self, visit: Visit, name: str, shown: str, request: web.Request, envelope: Envelope
     ) -> web.Response:
-        device, tags = device_of(self.doors.resource(name)), envelope.value("tags") or []
+        device, tags = device_of(self.doors.resource(name)), without_lease_tags(envelope.value("tags") or [])
         tag = self.doors.tokens.tag(visit.lease.id) if len(tags) < MOST_TAGS else None
-        sent_tags = json.dumps([*tags, tag] if tag else tags).encode()
+        sent_tags = json.dumps(_with_ours(tags, tag, visit)).encode()
         body = envelope.rebuilt({"backend": json.dumps(device).encode(), "tags": sent_tags})
-        answer = await submitted(self.way(name), headers_of(request, b"{}"), body, tag)
+        sending = submitted(self.way(name), headers_of(request, b"{}"), body, tag)
+        answer = await self.doors.answer_of(visit.lease, name, sending)
         document = answer.json()
         if not answer.is_success or not isinstance(document, dict) or not isinstance(document.get("id"), str):
             return answer.response()
@@ -218,10 +220,10 @@ class IBMComputeDoor(PassThrough, IBMShaped):
     async def change_tags(
         self, visit: Visit, task: LeaseTask, request: web.Request, tags: list[str]
     ) -> web.StreamResponse:
-        kept = Kept.of(task)
+        kept, tags = Kept.of(task), without_lease_tags(tags)
         if kept.tag is not None and len(tags) >= MOST_TAGS:
             kept = replace(kept, tag=None)
-        sent = [*tags, kept.tag] if kept.tag is not None else tags
+        sent = _with_ours(tags, kept.tag, visit)
         answer = await self._changed(task, "PUT", f"{_job(task)}/tags", request, {"tags": sent})
         if answer.is_success:
             after = replace(kept, document={**kept.document, "tags": sent})
@@ -258,6 +260,12 @@ def headers_of(request: web.Request, body: bytes | None = None) -> dict[str, str
     kept = {name: request.headers[name] for name in PASSED if name in request.headers}
     kind = {"Content-Type": "application/json"} if body is not None else {}
     return {**kept, **kind, "Accept-Encoding": "identity"}
+
+
+def _with_ours(tags: list[str], tag: str | None, visit: Visit) -> list[str]:
+    """The tags of a job with that of this job alone, and that of its lease where there is room for it too."""
+    ours = [] if tag is None else [tag, lease_tag(visit.lease.id)]
+    return [*tags, *ours][:MOST_TAGS]
 
 
 def _query(request: web.Request, *known: str) -> str:

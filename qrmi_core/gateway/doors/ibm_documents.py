@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from qrmi_core.drivers.ibm_jobs import JOB_WORDS, job_info
-from qrmi_core.drivers.vendor import seconds_since_epoch
+from qrmi_core.drivers.vendor import seconds_since_epoch, without_lease_tags
 from qrmi_core.gateway.dialects.ibm_jobs import FAILED_CODE, TOO_LONG, TOO_LONG_CODE, WORDS
 from qrmi_core.gateway.doors.door import Refusal
 from qrmi_core.leases import LeaseTask
@@ -58,7 +58,7 @@ class Kept:
         """The document as its owner sees it: of the device that he knows by this name, without what is the site's."""
         document = {name: value for name, value in self.document.items() if name not in HIDDEN}
         if isinstance(tags := document.get("tags"), list):
-            document["tags"] = [tag for tag in tags if tag != self.tag]
+            document["tags"] = [tag for tag in without_lease_tags(map(str, tags)) if tag != self.tag]
         return {**document, "backend": backend}
 
 

@@ -22,7 +22,7 @@ from qrmi_core.config import ConfiguredResource
 from qrmi_core.drivers.pasqal_batches import ENDS, WORDS
 from qrmi_core.drivers.pasqal_cloud import BASE_URL
 from qrmi_core.drivers.pasqal_config import AUTH_ENDPOINT, AUTH_TOKEN, PROJECT
-from qrmi_core.drivers.vendor import DEVICE, MIN_POLL, seconds_since_epoch
+from qrmi_core.drivers.vendor import DEVICE, MIN_POLL, lease_tag, seconds_since_epoch, without_lease_tags
 from qrmi_core.errors import QRMIError
 from qrmi_core.gateway.bodies import Envelope, Rebuilt, Spooled, top_level
 from qrmi_core.gateway.doors.door import Refusal, Visit
@@ -78,7 +78,8 @@ class PasqalCloudDoor(PasqalJobs):
         except BaseException:
             body.close()
             raise
-        replaced = {"project_id": way.project, "device_type": device_type, "tags": [*tags, tag]}
+        ours = [tag, lease_tag(visit.lease.id)]
+        replaced = {"project_id": way.project, "device_type": device_type, "tags": [*without_lease_tags(tags), *ours]}
         rebuilt = envelope.rebuilt({name: json.dumps(value).encode() for name, value in replaced.items()}, {"webhook"})
         task = LeaseTask(resource_of(visit), "", program=device_type, detail=tag)
         return await self.doors.finished(self._created(visit, "/v1/batches", body, rebuilt, task))
@@ -105,7 +106,7 @@ class PasqalCloudDoor(PasqalJobs):
         self, visit: Visit, path: str, body: Spooled, rebuilt: Rebuilt | None, task: LeaseTask
     ) -> web.Response:
         async with body:
-            answer = await self._sent(visit, path, rebuilt, task)
+            answer = await self.doors.answer_of(visit.lease, task.resource, self._sent(visit, path, rebuilt, task))
         if not answer.is_success:
             return answer.response()
         view = await decoded(answer)
@@ -217,7 +218,8 @@ class PasqalCloudDoor(PasqalJobs):
         tags = await self._small(request)
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
             raise Refusal(400, "tags are a list of texts")
-        body = json.dumps([*tags, *([task.detail] if task.detail else [])]).encode()
+        ours = [task.detail, lease_tag(visit.lease.id)] if task.detail else []
+        body = json.dumps([*without_lease_tags(tags), *ours]).encode()
         return await self._about(visit, request, "PATCH", "/tags", body, version="v1")
 
     async def _about(

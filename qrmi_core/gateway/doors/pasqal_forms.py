@@ -45,7 +45,7 @@ UNFINISHED = ("PENDING", "RUNNING")
 LONG = 256 * 1024
 
 _BEGIN = b'"qrmi-'
-_OURS = re.compile(rb'"qrmi-[0-9a-f]{32}"(\s*,\s*)?')
+_OURS = re.compile(rb'"qrmi-(?:lease-)?[0-9a-f]{32}"(\s*,\s*)?')
 _LONGEST_BLANK = 64
 
 

@@ -26,7 +26,7 @@ from qrmi_core import (
     UnsupportedFunction,
     VendorUnreachable,
 )
-from qrmi_core.leases import Holder, JobKey, LeaseTask
+from qrmi_core.leases import Holder, JobKey, LeaseRecord, LeaseTask
 from qrmi_core.leases.keeper import JOB_OVER, LeaseKeeper
 from qrmi_core.leases.settling import with_outcome
 
@@ -129,7 +129,7 @@ class ShelfSource:
     def make(self, name: str, holder: Holder, token: str | None, seconds: float) -> Shelf | None:
         return None if name == "local" else Shelf(name, self.directory, JobContext(token))
 
-    def only_announced(self, name: str) -> bool:
+    def may_have_missed(self, record: LeaseRecord, name: str) -> bool:
         return name in self.direct
 
     def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:

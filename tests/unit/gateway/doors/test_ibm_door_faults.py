@@ -29,11 +29,13 @@ from qrmi_core.gateway.faults import Faults
 from qrmi_core.payloads import QiskitPrimitive
 from qrmi_core.resource import QuantumResource
 from qrmi_core.service import make_resource
+from qrmi_core.tasks import TaskStatus
 
 QRMI = Path(sys.executable).with_name("qrmi")
 PATIENCE = 60.0
 TASKS = 50
 SERVICE_SECONDS = 5.0
+LONG = 600.0
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -206,9 +208,11 @@ def driver(job: Job) -> QuantumResource:
 
 
 @contextmanager
-def restarted(daemons: Munged, directory: Path) -> Iterator[tuple[Doored, Job, Site]]:
+def restarted(
+    daemons: Munged, directory: Path, *, seconds: float = SERVICE_SECONDS
+) -> Iterator[tuple[Doored, Job, Site]]:
     """A gateway to be served and killed, with a lease; the vendor's server, where each job takes a while."""
-    with cloud(service_time=lambda: SERVICE_SECONDS) as site, pytest.MonkeyPatch.context() as patch:
+    with cloud(service_time=lambda: seconds) as site, pytest.MonkeyPatch.context() as patch:
         case = Doored(directory, daemons.socket, [entry("Fez", site)])
         patch.setenv("PATH", case.path)
         with case.running():
@@ -216,6 +220,36 @@ def restarted(daemons: Munged, directory: Path) -> Iterator[tuple[Doored, Job, S
         case.gateway.journal.close()
         yield case, job, site
     assert "Traceback" not in (directory / "log").read_text()
+
+
+def test_a_job_that_nobody_knows_of_is_cancelled_with_its_lease(daemons: Munged, tmp_path: Path) -> None:
+    with cloud(service_time=lambda: LONG) as site, doored(tmp_path, daemons.socket, [entry("Fez", site)]) as gateway:
+        other, job, vendor = gateway.granted("Fez"), gateway.granted("Fez"), site.resource()
+        assert other.ask("POST", f"{ROOT}/jobs", job_body())[0] == 200
+        (stays,) = vendor.task_ids()
+        with next_faults(site, ("POST /api/v1/jobs", "reset_after"), ("GET /api/v1/jobs", "error")):
+            assert job.ask("POST", f"{ROOT}/jobs", job_body())[0] == 523
+        (lost,) = set(vendor.task_ids()) - {stays}
+        gateway.release(job)
+        assert polling.wait_until(lambda: vendor.task_status(lost) is TaskStatus.CANCELLED, timeout=PATIENCE)
+        assert not vendor.task_status(stays).is_final
+
+
+def test_what_was_sent_when_the_gateway_was_killed_is_cancelled_with_its_lease(daemons: Munged, tmp_path: Path) -> None:
+    with restarted(daemons, tmp_path, seconds=LONG) as (case, job, site), ThreadPoolExecutor(1) as threads:
+        vendor = site.resource()
+        with served(case) as service, next_faults(site, ("POST /api/v1/jobs", "hang_after")):
+            asking = threads.submit(job.ask, "POST", f"{ROOT}/jobs", job_body())
+            assert polling.wait_until(lambda: site.emulator.device.runs, timeout=PATIENCE)
+            service.kill()
+            assert isinstance(asking.exception(PATIENCE), ConnectionError)
+        (lost,) = vendor.task_ids()
+        with served(case):
+            admin = AdminClient(case.client(unix=True))
+            (lease,) = admin.leases(everybody=True)
+            assert admin.usage(everybody=True) == []
+            admin.release(lease["job_id"])
+            assert polling.wait_until(lambda: vendor.task_status(lost) is TaskStatus.CANCELLED, timeout=PATIENCE)
 
 
 PAYLOADS = [QiskitPrimitive("sampler", json.dumps(job_body(number)["params"]).encode()) for number in range(TASKS)]

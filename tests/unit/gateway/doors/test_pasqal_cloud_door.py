@@ -16,7 +16,7 @@ from munge_daemon import Munged
 from pasqal_cloud_case import CASE, rabi
 from vendor_site import Clock, Site
 
-from qrmi_core import JobContext
+from qrmi_core import JobContext, TaskStatus, polling
 from qrmi_core.drivers.pasqal_cloud import PasqalCloud
 from qrmi_core.gateway.dialects import DialectOptions
 from qrmi_core.gateway.faults import Faults
@@ -96,7 +96,7 @@ def ended(job: Job, batch: str) -> dict[str, Any]:
 
 
 def test_a_batch_runs_and_its_tags_are_the_programs_own(vendor: Site, job: Job) -> None:
-    batch = made(job, tags=["mine"])
+    batch = made(job, tags=["mine", "qrmi-lease-other"])
     assert (batch["tags"], batch["device_type"]) == (["mine"], "FRESNEL")
     assert batch["project_id"] == vendor.environment["QRMI_PASQAL_CLOUD_PROJECT_ID"]
     assert ended(job, batch["id"])["jobs_count_per_status"] == {"DONE": 1}
@@ -104,9 +104,8 @@ def test_a_batch_runs_and_its_tags_are_the_programs_own(vendor: Site, job: Job) 
     assert (status, told["data"]["tags"]) == (200, ["other"])
     (listed,) = job.ask("GET", f"{CORE}/v1/batches?tag=other")[1]["data"]
     assert (listed["id"], listed["tags"]) == (batch["id"], ["other"])
-    own = vendor.emulator.dialect._batches[batch["id"]].tags
-    assert len(own) == 2
-    assert own[0] == "other"
+    first, ours, of_lease = vendor.emulator.dialect._batches[batch["id"]].tags
+    assert (first, ours.startswith("qrmi-"), of_lease) == ("other", True, f"qrmi-lease-{job.lease}")
     (one,) = job.ask("GET", f"{CORE}/v2/jobs?batch_id={batch['id']}")[1]["data"]
     link = job.ask("GET", f"{CORE}/v1/jobs/{one['id']}/results_link")[1]["data"]["results_link"]
     assert link.startswith(f"{job.url}/r/paris/results/")
@@ -347,9 +346,6 @@ def test_what_only_reads_is_asked_again(troubled: tuple[Faults, Site, Doored], f
     site.release(job)
 
 
-LOST = [("POST", "reset_after"), ("GET", "error")]
-
-
 def test_an_answer_that_nobody_can_look_up_is_told_as_unknown(troubled: tuple[Faults, Site, Doored]) -> None:
     faults, _, site = troubled
     job = site.granted("paris", uid=1)
@@ -361,6 +357,23 @@ def test_an_answer_that_nobody_can_look_up_is_told_as_unknown(troubled: tuple[Fa
     assert (status, told["status"]) == (503, "error")
     assert "nobody knows whether Pasqal's cloud took it" in told["message"]
     site.release(job)
+
+
+def test_a_batch_that_nobody_knows_of_is_cancelled_with_its_lease(daemons: Munged, tmp_path: Path) -> None:
+    clock = Clock()
+    clock.seconds = 600.0
+    with CASE.start(service_time=clock) as vendor, doored(tmp_path, daemons.socket, [entry(vendor)]) as site:
+        other, job = site.granted("paris", uid=1), site.granted("paris", uid=2)
+        stays = made(other)["id"]
+        vendor.emulator.faults.next_faults += [("POST /core-fast/api/v1/batches", "reset_after")]
+        vendor.emulator.faults.next_faults += [("GET /core-fast/api/v1/batches", "error")]
+        assert job.ask("POST", f"{CORE}/v1/batches", body())[0] == 503
+        batches = vendor.emulator.dialect._batches
+        (lost,) = batches.keys() - {stays}
+        site.release(job)
+        assert ended(other, stays)["status"] in {"PENDING", "RUNNING"}
+        resource = vendor.resource(PasqalCloud)
+        assert polling.wait_until(lambda: resource.task_status(lost) is TaskStatus.CANCELLED, timeout=30)
 
 
 def test_a_token_of_the_site_that_has_expired_is_renewed(daemons: Munged, tmp_path: Path) -> None:

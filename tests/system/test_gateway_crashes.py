@@ -200,8 +200,6 @@ def test_the_disk_is_full(small_disk: CrashSite, record_property: Tell) -> None:
     assert "the journal" in site.said(fails)
     assert "disk" in site.said(fails)
     filler.unlink()
-    # It may have started by itself by now.
-    site.cluster.run(["scontrol", "update", f"JobId={waits}", "StartTime=now"], timeout=20, check=False)
     site.lease_of(waits)
     site.running_task(waits)
     filler = fill()

@@ -133,7 +133,7 @@ class Verbs:
         which = name if _TASK.fullmatch(name) else job
         where = ("where", f"jobid={which}", f"cluster={cluster}", "set", f"SystemComment={text}")
         code, told = self._slurm("sacctmgr", "-i", "modify", "job", *where)
-        if code or "Modified" not in told:  # "Nothing modified" comes with 0
+        if code or "Modified" not in told:  # "Nothing modified", or nothing, may come with 0
             raise Refusal(f"sacctmgr did not take it: {told[:200]}", transient=True)
         return "written"
 

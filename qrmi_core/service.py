@@ -323,13 +323,19 @@ def make_resource(
     strict: bool = True,
     where: str = "",
 ) -> QuantumResource:
-    """Make a resource; a job's variables may hold more than this version knows, a file's may not."""
+    """Make a resource; a job's variables may hold more than this version knows, a file's may not.
+
+    A simulator whose entry leaves open what it simulates is the embedded one of its name, if there is one.
+    """
     try:
         driver = discovery.driver(kind)
     except ResourceUnavailable as error:
         raise ResourceUnavailable(f"{where}{name} cannot be used: {error}", resource=name) from error
     known = {variable.name for variable in driver.variables}
     checked = values if strict else {key: value for key, value in values.items() if key in known}
+    lacks = any(variable.required and not checked.get(variable.name) for variable in driver.variables)
+    if lacks and issubclass(driver, EngineResource):
+        checked = {**driver.embedded().get(name, {}), **checked}
     if wrong := mistakes(kind, driver.variables, checked):
         listed = "; ".join(what for _, what in wrong)
         raise ResourceUnavailable(f"{where}{name}.environment: {listed}", resource=name)

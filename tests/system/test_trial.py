@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from qpu_site import ROOT
 
 from qrmi_core.config import load
 from qrmi_core.discovery import driver
+from qrmi_core.slurm.site import COMMAND
 from qrmi_core.slurm.trial import EMULATED, SIMULATED, TrialSite
 
 BELL = ROOT / "examples" / "qiskit_bell.py"
@@ -53,6 +55,10 @@ def test_a_site_for_trying_out_lives_until_it_is_stopped(directory: Path) -> Non
         ["srun", "--qpu=ibm_fez", site.python, "-P", str(BELL)], timeout=100, environment=site.environment()
     )
     assert "on ibm_fez, 156 qubits" in said.stdout
+    qrmi = [site.python, "-P", "-c", COMMAND]
+    simulated = ["srun", f"--qpu={','.join(SIMULATED)}", *qrmi, "resources", "--json"]
+    said = site.cluster.run(simulated, timeout=60, environment=site.environment())
+    assert [(each["name"], each["problem"]) for each in json.loads(said.stdout)] == [(name, None) for name in SIMULATED]
     in_job = site.cluster.run(["srun", "--qpu=ibm_fez,fresnel", "env"], timeout=60, environment=site.environment())
     for each in load(site.qrmi_config):
         if each.name in {"ibm_fez", "fresnel"}:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qrmi_core import AmbiguousResource, QRMIService, ResourceNotFound
+from qrmi_core import AmbiguousResource, QRMIService, ResourceNotFound, ResourceUnavailable
 from qrmi_core.names import answering
 
 
@@ -26,6 +26,20 @@ def test_a_simulator_of_a_job_answers_to_the_device_that_it_imitates(monkeypatch
     assert service.resource("FRESNEL").name == service.resource("AnalogDevice").name == "atoms"
     with pytest.raises(ResourceNotFound, match="this job has no QPU named ibm_torino: there are atoms, fez, perfect"):
         service.resource("ibm_torino")
+
+
+def test_a_simulator_whose_entry_says_nothing_is_the_one_of_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    block = {"type": "aer-simulator", "environment": {"QRMI_ENGINE_MAX_SHOTS": "7"}}
+    file = tmp_path / "qrmi_config.json"
+    file.write_text(json.dumps({"resources": [{"name": name, **block} for name in ("aer_manila", "mine")]}))
+    configured = QRMIService(config=file)
+    assert configured.resource("aer_manila").metadata()["snapshot"] == "manila"
+    with pytest.raises(ResourceUnavailable, match=r"mine\.environment: the type aer-simulator needs QRMI_AER_SNAPSHOT"):
+        configured.resource("mine")
+    of_job = in_job(monkeypatch, {"aer_manila": "aer-simulator"}).resource("aer_manila")
+    assert of_job.metadata()["snapshot"] == "manila"
 
 
 def test_a_device_that_several_have_is_refused_with_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

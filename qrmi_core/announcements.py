@@ -48,7 +48,9 @@ class _Sender:
         self._ending = threading.Event()
         self._sending = threading.Thread(target=self._send, name="announcements", daemon=True)
         self._noting = threading.Thread(target=self._note, name="announcements-noted", daemon=True)
+        # Both at once: some Pythons (3.12.0, 3.12.1) start no thread any more while a process ends.
         self._noting.start()
+        self._sending.start()
         atexit.register(self._finish)
 
     def take(self, resource: str, task_id: str) -> None:
@@ -67,8 +69,6 @@ class _Sender:
                     "the task %s cannot be noted in %s (%s), so the gateway will not cancel it when this job dies",
                     *(task[1], self._directory, error.strerror),
                 )
-            if not self._sending.ident:
-                self._sending.start()
             self._noted.set()
 
     def _write(self, resource: str, task_id: str) -> None:
@@ -134,8 +134,7 @@ class _Sender:
         self._noting.join(LAST_SECONDS)
         self._ending.set()
         self._noted.set()
-        if self._sending.ident:
-            self._sending.join(LAST_SECONDS)
+        self._sending.join(LAST_SECONDS)
         with contextlib.suppress(OSError):
             self._directory.rmdir()  # where nothing is left in it
 

@@ -178,9 +178,13 @@ class Environments:
             return None
         return self.bare(name, JobContext(token, self._left(holder), holder.uid, str(holder.key.job_id)), seconds)
 
-    def reached(self, name: str) -> Access | None:
-        """How jobs reach a resource; None where it is not configured any more."""
-        return self.access(name) if name in self.resources else None
+    def may_have_missed(self, record: LeaseRecord, name: str) -> bool:
+        """Where jobs reach a resource directly, only what they announce is known of their tasks."""
+        return self.is_reached(name, "direct")
+
+    def is_reached(self, name: str, access: Access) -> bool:
+        """Whether jobs reach a resource in this way; not, where it is not configured any more."""
+        return name in self.resources and self.access(name) == access
 
     def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
         """A task as it is kept once it has ended: as its door would, where it is behind one."""

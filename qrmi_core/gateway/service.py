@@ -83,9 +83,9 @@ class _Source:
 
     def may_have_missed(self, record: LeaseRecord, name: str) -> bool:
         """Where jobs reach it directly, or the gateway, killed or unanswered, lost sight of what it sent for them."""
-        way = self.environments.reached(name)
-        lost_sight = record.granted < self._since or self._in_doubt(record.id, name)
-        return way == "direct" or (way == "gateway" and lost_sight)
+        if self.environments.is_reached(name, "gateway"):
+            return record.granted < self._since or self._in_doubt(record.id, name)
+        return self.environments.may_have_missed(record, name)
 
     def with_outcome(self, task: LeaseTask, info: TaskInfo | None) -> LeaseTask | None:
         return self.environments.with_outcome(task, info)

@@ -163,6 +163,7 @@ def test_what_came_of_a_task_is_kept_and_counted_once(journal: SqliteJournal) ->
             known.changed(record, ended)
         assert known.of_lease(record, "fez")[0].outcome == "completed"
         threads.shutdown(wait=True)
+        journal.change(lambda _: None).result(10)  # after what nobody waited for
         text = metrics.snapshot([]).text().decode()
     assert 'qrmi_tasks_submitted_total{program="sampler",resource="fez"} 1.0' in text
     assert 'qrmi_tasks_ended_total{outcome="completed",program="sampler",resource="fez"} 1.0' in text

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import ssl
+import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Self
@@ -131,14 +133,34 @@ class GatewayServer:
         try:
             if listen.admin is not None:
                 path = Path(listen.admin)
-                await web.UnixSite(runner, path).start()
-                stack.callback(path.unlink, missing_ok=True)
+                self._check_socket(path)
+                await web.UnixSite(runner, str(path)).start()
+                stack.callback(_remove, path, _identity(path))
                 path.chmod(EVERYBODY)
                 _log.info("listening at %s", path)
         except OSError as error:
             raise self._nobody(f"{listen.admin}", "listen.admin", error) from error
         if listen.admin_tcp is not None:
             self.port = await self._listen_at(runner, listen.admin_tcp, "listen.admin_tcp")
+
+    def _check_socket(self, path: Path) -> None:
+        """Event loops replace a socket that is there without asking whether somebody listens.
+
+        Raises:
+            ConfigurationError: something listens there, or it is no socket.
+            OSError: nobody can tell.
+        """
+        try:
+            is_socket = stat.S_ISSOCK(path.stat().st_mode)
+        except FileNotFoundError:
+            return
+        if not is_socket:
+            message = f"{path} is there and no socket, so it is left alone: remove it, or name another path"
+        elif _somebody_listens(path):
+            message = f"another gateway listens at {path}: stop it, or name another socket"
+        else:
+            return
+        raise ConfigurationError(message, file=str(self._file), place="listen.admin")
 
     async def _listen_at(self, runner: web.AppRunner, address: str, place: str) -> int:
         host, port = split_address(address)
@@ -162,6 +184,30 @@ class GatewayServer:
             raise ConfigurationError(
                 f"certificate and key cannot be used: {error.strerror or error}", file=str(self._file), place="tls"
             ) from error
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        try:
+            connection.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except BlockingIOError:  # as many wait there as may
+            return True
+    return True
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _remove(path: Path, identity: tuple[int, int]) -> None:
+    """Remove the socket, unless it is another's by now."""
+    with contextlib.suppress(FileNotFoundError):
+        if _identity(path) == identity:
+            path.unlink()
 
 
 def _tell(starting: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -76,6 +77,43 @@ def test_a_hangup_reads_the_configuration_again(daemons: Munged, tmp_path: Path)
                 break
         assert f"{case.config}: resources[0].lane: unknown key; did you mean lanes?" in line
         assert names() == ["later"]
+
+
+def test_a_second_gateway_leaves_the_socket_of_the_first_alone(daemons: Munged, tmp_path: Path) -> None:
+    first = Case(tmp_path, daemons.socket)
+    (tmp_path / "other").mkdir()
+    second = Case(tmp_path / "other", daemons.socket, listen={"admin": str(first.admin)})
+    with served(first) as running:
+        assert polling.wait_until(lambda: listens(first), timeout=30)
+        with served(second) as refused:
+            _, said = refused.communicate(timeout=30)
+        assert refused.returncode in {1, 2}
+        assert f"gateway.json: listen.admin: another gateway listens at {first.admin}: stop it, or name" in said
+        assert listens(first)
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=20)
+    assert not first.admin.exists()
+
+
+def test_a_gateway_that_ends_leaves_the_socket_of_another_alone(daemons: Munged, tmp_path: Path) -> None:
+    case = Case(tmp_path, daemons.socket)
+    with served(case) as service, socket.socket(socket.AF_UNIX) as other:
+        assert polling.wait_until(lambda: listens(case), timeout=30)
+        case.admin.unlink()
+        other.bind(str(case.admin))
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=20)
+        assert case.admin.is_socket()
+
+
+def test_what_is_no_socket_is_left_alone(daemons: Munged, tmp_path: Path) -> None:
+    case = Case(tmp_path, daemons.socket)
+    case.admin.write_text("notes")
+    with served(case) as service:
+        _, said = service.communicate(timeout=30)
+    assert service.returncode in {1, 2}
+    assert f"gateway.json: listen.admin: {case.admin} is there and no socket, so it is left alone: remove it" in said
+    assert case.admin.read_text() == "notes"
 
 
 def test_a_mistake_ends_in_one_line(daemons: Munged, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from qrmi_core.environment import GATEWAY_CONFIG, SITE_GATEWAY_CONFIG, gateway_file
 from qrmi_core.errors import ConfigurationError
+from qrmi_core.gateway_address import checked_address, socket_of
 from qrmi_core.strict_files import Strict, Text, between, load_strict
 
 __all__ = ["GatewaySettings", "Listen", "Tls", "is_loopback", "load_gateway_settings", "split_address"]
@@ -58,6 +59,15 @@ def is_loopback(host: str) -> bool:
 def _endpoint(text: str) -> str:
     split_address(text)
     return text
+
+
+def _public(text: str) -> str:
+    try:
+        if socket_of(text) is None:
+            return checked_address(text)
+    except ValueError:
+        pass
+    raise ValueError('http://host:port or https://host:port was expected, as in "https://head.example:7812"')
 
 
 def _ipv4(text: str) -> str:
@@ -106,7 +116,7 @@ class GatewaySettings(Strict):
     cluster: Text | None = None
     listen: Listen
     tls: Tls | None = None
-    public_url: Text | None = None
+    public_url: Annotated[str, _public] | None = None
     ca: _File | None = None
     helper_socket: _File | None = None
     operators: tuple[Text, ...] = ()
@@ -176,6 +186,12 @@ def _check_listeners(file: Path, settings: GatewaySettings) -> None:
                 file=str(file),
                 place=f"listen.{key}",
             )
+    if settings.tls is not None and (settings.public_url or "").lower().startswith("http:"):
+        raise ConfigurationError(
+            f"with tls the gateway speaks https only, so jobs could not reach {settings.public_url}: write https://",
+            file=str(file),
+            place="public_url",
+        )
     if listen.jobs is not None and settings.public_url is None:
         host, port = split_address(listen.jobs)
         if host in {"0.0.0.0", "::", ""} or port == 0:  # noqa: S104  nothing is bound here

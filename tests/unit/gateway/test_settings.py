@@ -60,6 +60,15 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         ({"log_level": "loud"}, "log_level: "),
         ({"polls_slurm": 1}, r"polls_slurm: unknown key; did you mean poll_slurm\?"),
         ({"qrmi_config": 1}, "qrmi_config: "),
+        ({"public_url": "head.example:7812"}, "public_url: http://host:port or https://host:port was expected, as in"),
+        ({"public_url": "htps://head.example"}, "public_url: http://host:port or https://host:port was expected"),
+        ({"public_url": "https://head.example:port"}, "public_url: http://host:port or https://host:port was expected"),
+        ({"public_url": "unix:/run/jobs.sock"}, "public_url: http://host:port or https://host:port was expected"),
+        ({"public_url": ""}, "public_url: http://host:port or https://host:port was expected"),
+        (
+            {"public_url": "HTTP://head.example:7812", "tls": {"cert": "/c.pem", "key": "/k.pem"}},
+            "public_url: with tls the gateway speaks https only, .*HTTP://head.example:7812: write https://",
+        ),
     ],
 )
 def test_each_mistake_has_its_place(tmp_path: Path, changed: dict[str, Any], expected: str) -> None:

@@ -95,11 +95,17 @@ class GatewayServer:
     async def reload(self) -> None:
         """Read configuration, certificate, key and credentials again; what is wrong is told, and stays as it was.
 
-        Connections that there are go on as they are.
+        Connections that there are go on as they are. Of a configuration that is refused nothing is taken.
         """
         async with self._reloading:
+            before = self.gateway.settings
             await self.gateway.reload()
-            tls = self.gateway.settings.tls
+            settings = self.gateway.settings
+            if settings is before:
+                return
+            if settings.log_level != before.log_level:
+                logging.getLogger().setLevel(settings.log_level.upper())
+            tls = settings.tls
             if self._context is None or tls is None:
                 return
             try:

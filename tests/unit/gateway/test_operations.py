@@ -117,6 +117,37 @@ def test_a_hangup_takes_another_certificate_and_breaks_no_connection(
         lasting.close()
 
 
+def test_a_hangup_whose_configuration_is_refused_says_nothing_of_the_certificate(
+    daemons: Munged, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = trustme.CA()
+    certificate(tmp_path, authority)
+    tls = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    case = Case(tmp_path, daemons.socket, resources=RESOURCES, tls=tls)
+    with case.running(), caplog.at_level(logging.INFO):
+        before = presented(case, authority)
+        (tmp_path / "key.pem").unlink()
+        case.settings["tls"] = {"cert": "/a.pem"}
+        case.write(RESOURCES)
+        hang_up(case)
+        assert "gateway.json: tls.key: this key is missing" in caplog.text
+        assert [each.getMessage() for each in caplog.records if "certificate" in each.getMessage()] == []
+        assert presented(case, authority) == before
+
+
+def test_a_hangup_changes_what_is_logged(daemons: Munged, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    case = Case(tmp_path, daemons.socket, resources=RESOURCES, log_level="warning")
+    with case.running(), caplog.at_level(logging.DEBUG):
+        logging.getLogger().setLevel("WARNING")  # as `qrmi gateway serve` does
+        for level, is_told in (("warning", False), ("info", True), ("error", False)):
+            case.settings["log_level"] = level
+            case.write(RESOURCES)
+            hang_up(case)
+            caplog.clear()
+            hang_up(case)
+            assert ("the configuration was read again" in caplog.text) == is_told
+
+
 def test_a_key_that_asks_for_a_password_is_a_mistake(daemons: Munged, tmp_path: Path) -> None:
     issued = certificate(tmp_path, trustme.CA())
     key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)

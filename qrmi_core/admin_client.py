@@ -33,7 +33,8 @@ TTL = 60
 ATTEMPTS = 3
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
-WHERE = "url in client.json"
+UNROUTED = {(404, "Not Found"), (405, "Method Not Allowed")}
+"""What the gateway's listeners say, each by itself, of a path that they do not have."""
 
 
 class GatewayUnreachable(VendorUnreachable):
@@ -48,7 +49,8 @@ class AdminClient:
         socket = settings.socket
         self._base = "http://localhost" if socket else settings.url
         self._prefix = urlsplit(self._base).path
-        self._where = settings.url
+        self._url = settings.url
+        self._where = f"url in {settings.file}"
         self._munge_socket = settings.munge_socket
         http = HttpSettings(
             connect_timeout=CONNECT_SECONDS,
@@ -57,7 +59,7 @@ class AdminClient:
             ca=settings.ca,
             socket=socket,
         )
-        self._transport = Transport(http, "the gateway", WHERE)
+        self._transport = Transport(http, "the gateway", self._where, file=settings.file)
 
     def resources(self) -> list[dict[str, Any]]:
         """The site's resources and what is known of their state."""
@@ -139,7 +141,7 @@ class AdminClient:
             told = None
         if not isinstance(told, dict) or told.get("version") != 1:
             raise GatewayUnreachable(
-                f"what answers at {self._where} is no gateway that this version understands: check {WHERE}"
+                f"what answers at {self._url} is no gateway that this version understands: check {self._where}"
             )
         return told
 
@@ -163,7 +165,7 @@ class AdminClient:
                     continue
                 raise GatewayUnreachable(f"the gateway does not answer: {failure}", transient=True) from failure
             if status >= 300:
-                raise self._error(status, answer)
+                raise self._error(status, answer, f"{method} {self._prefix}{path.partition('?')[0]}")
             return answer
         raise AssertionError("the last attempt returns or raises")
 
@@ -171,12 +173,18 @@ class AdminClient:
         payload = " ".join(("qrmi1", method, target, hashlib.sha256(body).hexdigest(), os.urandom(16).hex()))
         return f"MUNGE {munge.encode(payload.encode(), socket=self._munge_socket, ttl=TTL)}"
 
-    def _error(self, status: int, answer: bytes) -> LeaseError | VendorError | ResourceNotFound:
+    def _error(self, status: int, answer: bytes, asked: str) -> LeaseError | VendorError | ResourceNotFound:
         try:
             told = json.loads(answer)["error"]
             reason, transient = str(told["reason"]), bool(told["transient"])
         except (ValueError, RecursionError, KeyError, TypeError):
-            text = f"what answers at {self._where} is no gateway (status {status}): check {WHERE}"
+            text = f"what answers at {self._url} is no gateway (status {status}): check {self._where}"
+            return VendorError(text, http_status=status)
+        if (status, reason) in UNROUTED:
+            text = (
+                f"what answers at {self._url} is not the gateway's port for commands, for it has no {asked}: check "
+                f"{self._where}, which names listen.admin_tcp of gateway.json, not listen.jobs or listen.metrics"
+            )
             return VendorError(text, http_status=status)
         if status in {401, 403}:
             return AuthenticationFailed(f"the gateway refuses: {reason}", http_status=status)

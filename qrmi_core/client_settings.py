@@ -17,6 +17,8 @@ from qrmi_core.strict_files import Strict, Text, at_least, load_strict
 
 __all__ = ["ClientResource", "ClientSettings", "load_client_settings"]
 
+_FILE = "_file"
+
 
 class ClientResource(Strict):
     """One resource of the site, without anything that only the gateway may know."""
@@ -36,6 +38,11 @@ class ClientSettings(Strict):
     resources: tuple[ClientResource, ...] = ()
 
     @property
+    def file(self) -> str:
+        """What texts call the file that these are from; it is no key, so it stands beside the values."""
+        return str(vars(self).get(_FILE, "client.json"))
+
+    @property
     def socket(self) -> str | None:
         """The path of the gateway's unix socket, where it is reached over one."""
         return socket_of(self.url)
@@ -53,4 +60,6 @@ def load_client_settings(option: Path | None = None) -> ClientSettings:
             f"there is no {SITE_CLIENT_CONFIG} here, and neither an option nor {CLIENT_CONFIG} names another: this "
             f"host does not know the site's gateway"
         )
-    return load_strict(file, ClientSettings, example='{"url": "https://gateway.example:7811"}')
+    settings = load_strict(file, ClientSettings, example='{"url": "https://gateway.example:7811"}')
+    vars(settings)[_FILE] = str(file)
+    return settings

@@ -34,16 +34,23 @@ from qrmi_core.sharing import shared
 __all__ = ["ExchangeFailed", "Transport"]
 
 ONCE = Retry(False, redirect=False)
+PLAIN = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+"""How versions of OpenSSL say that an answer is no TLS."""
 
 
 class Transport:
     """Sends requests of one resource; thread-safe."""
 
-    def __init__(self, settings: HttpSettings, resource: str, address: str) -> None:
-        """Send with these settings; ``address`` names the variable that holds the server's address, for texts."""
+    def __init__(self, settings: HttpSettings, resource: str, address: str, *, file: str | None = None) -> None:
+        """Send with these settings; ``address`` names the variable that holds the server's address, for texts.
+
+        ``file`` is the file that holds the address and ``ca`` where no variables do; times cannot be set there.
+        """
         self._settings = settings
         self._resource = resource
         self._address = address
+        self._file = file
+        self._authority = f"ca in {file}" if file else f"{CA} of {resource}"
         self._server: tuple[str, SplitResult | None] = ("", None)
         alike = (settings.ca, settings.certificate, settings.key, settings.proxy, settings.socket)
         self._kept = shared(("connections", resource, *alike), lambda: Connections(settings))
@@ -156,32 +163,40 @@ class Transport:
         return parts
 
     def _failure(self, url: str, error: BaseException, silence: float) -> ExchangeFailed:
-        shown = without_query(url)
+        shown = f"the socket {self._settings.socket}" if self._settings.socket else without_query(url)
         cause = _cause(error)
         why = " ".join(str(cause).split()) or type(cause).__name__
         if isinstance(error, TooSlow):
             text = f"{shown} answered too slowly: its answer was not there after {self._settings.deadline:g} s"
-            return ExchangeFailed(f"{text} ({DEADLINE} of {self._resource})", sent=True, again=False, silent=True)
+            limit = ": try again later" if self._file else f" ({DEADLINE} of {self._resource})"
+            return ExchangeFailed(f"{text}{limit}", sent=True, again=False, silent=True)
         if isinstance(error, ProxyError):
-            text = f"the proxy for {shown} cannot be used: {_short(cause)}. Check {PROXY} of {self._resource}"
+            named = "https_proxy and no_proxy of the environment" if self._file else f"{PROXY} of {self._resource}"
+            text = f"the proxy for {shown} cannot be used: {_short(cause)}. Check {named}"
             return ExchangeFailed(text, sent=False, again=True)
         if isinstance(cause, NewConnectionError):
-            text = f"{shown} cannot be reached: {_short(cause)}. Check {self._address}, and that the server runs"
+            text = f"{shown} cannot be reached: {_short(cause)}. {self._unreached(cause)}"
             return ExchangeFailed(text, sent=False, again=True)
         if isinstance(cause, ConnectTimeoutError):
             waited = f"took no connection for {self._settings.connect_timeout:g} s"
-            return ExchangeFailed(
-                f"{shown} {waited}: try again later, or allow more time with {CONNECT_TIMEOUT} of {self._resource}",
-                sent=False,
-                again=False,
-            )
+            return ExchangeFailed(f"{shown} {waited}: {self._later(CONNECT_TIMEOUT)}", sent=False, again=False)
         if isinstance(cause, ReadTimeoutError | TimeoutError):
             text = f"{shown} was silent for {silence:g} s"
-            hint = f"try again later, or allow more time with {READ_TIMEOUT} of {self._resource}"
-            return ExchangeFailed(f"{text}: {hint}", sent=True, again=False, silent=True)
+            return ExchangeFailed(f"{text}: {self._later(READ_TIMEOUT)}", sent=True, again=False, silent=True)
         if isinstance(cause, SSLError):
             return self._unsafe(shown, cause, why)
         return ExchangeFailed(f"the answer of {shown} did not arrive: {why}", sent=True, again=True)
+
+    def _later(self, variable: str) -> str:
+        more = "" if self._file else f", or allow more time with {variable} of {self._resource}"
+        return f"try again later{more}"
+
+    def _unreached(self, cause: NewConnectionError) -> str:
+        if not self._settings.socket:
+            return f"Check {self._address}, and that the server runs"
+        if isinstance(cause.__cause__, PermissionError):
+            return f"This user may not use it; check {self._address}"
+        return f"Either {self._resource} does not run, or {self._address} is wrong"
 
     def _unsafe(self, shown: str, error: SSLError, why: str) -> ExchangeFailed:
         before = [part for part in error.args if getattr(part, HANDSHAKE, False)]
@@ -190,15 +205,27 @@ class Transport:
         hint = ""
         if "CERTIFICATE_VERIFY_FAILED" in why:
             hint = (
-                f". If the server's certificate is from an authority of the site, name the authority's file in {CA} "
-                f"of {self._resource}"
+                f". If the server's certificate is from an authority of the site, name the authority's file in "
+                f"{self._authority}"
+            )
+        elif any(reason in why for reason in PLAIN):
+            hint = (
+                f". What listens there speaks no TLS: check {self._address}, whether its port is right, or it must "
+                f"begin with http:// instead of https://"
             )
         elif not any(isinstance(part, ssl.SSLError) for part in before):
-            hint = (
-                f". The file is named by a variable QRMI_HTTP_... of {self._resource}, or by "
-                f"{', '.join(TRUSTED)} of the environment: name one that can be used"
-            )
+            hint = f". {self._named_by()}"
         return ExchangeFailed(f"no safe connection to {shown}: {why}{hint}", sent=False, again=False)
+
+    def _named_by(self) -> str:
+        if self._file is None:
+            return (
+                f"The file is named by a variable QRMI_HTTP_... of {self._resource}, or by {', '.join(TRUSTED)} of the "
+                f"environment: name one that can be used"
+            )
+        if self._settings.ca:
+            return f"The file is named by {self._authority}: name one that can be used"
+        return f"It holds the authorities that this host trusts: mend it, or name another by {self._authority}"
 
 
 def _unwritable(url: str) -> ExchangeFailed:

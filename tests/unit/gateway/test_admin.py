@@ -19,7 +19,7 @@ from munge_daemon import Munged
 
 from qrmi_core import ConfigurationError, polling
 from qrmi_core.admin_client import AdminClient, GatewayUnreachable
-from qrmi_core.client_settings import ClientSettings
+from qrmi_core.client_settings import ClientSettings, load_client_settings
 from qrmi_core.errors import AuthenticationFailed, LeaseRefused, ResourceNotFound, VendorError
 from qrmi_core.gateway import service
 from qrmi_core.leases.journal import JournalUnavailable, LeaseTask
@@ -164,6 +164,94 @@ def test_without_a_gateway_the_client_says_so(tmp_path: Path, daemons: Munged) -
         assert error.value.transient
 
 
+def written(directory: Path, munge_socket: str, **keys: str) -> Path:
+    file = directory / "site.json"
+    file.write_text(json.dumps({"munge_socket": munge_socket, **keys}))
+    return file
+
+
+@pytest.mark.parametrize(("dead", "reason"), [(False, "No such file or directory"), (True, "Connection refused")])
+def test_a_socket_at_which_nobody_listens_is_named(daemons: Munged, tmp_path: Path, dead: bool, reason: str) -> None:
+    path = tmp_path / "none.sock"
+    with socket.socket(socket.AF_UNIX) as bound:
+        if dead:
+            bound.bind(str(path))
+        file = written(tmp_path, daemons.socket, url=f"unix:{path}")
+        expected = (
+            rf"the socket {path} cannot be reached: .*{reason}. Either the gateway does not run, or url in {file} is"
+        )
+        with pytest.raises(GatewayUnreachable, match=expected) as error:
+            AdminClient(load_client_settings(file)).leases()
+    assert "localhost" not in str(error.value)
+
+
+def test_a_socket_that_this_user_may_not_use_says_nothing_of_a_gateway_that_does_not_run(
+    daemons: Munged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forbidden(socket.socket):
+        def connect(self, _: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    file = written(tmp_path, daemons.socket, url=f"unix:{tmp_path}/x.sock")
+    client = AdminClient(load_client_settings(file))
+    monkeypatch.setattr("qrmi_core.connections.socket.socket", Forbidden)
+    with pytest.raises(GatewayUnreachable, match=rf"Permission denied. This user may not use it; check url in {file}"):
+        client.health()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_of_authorities_that_cannot_be_used_is_named_with_its_key(
+    daemons: Munged, tmp_path: Path, content: str | None
+) -> None:
+    ca = tmp_path / "nope.pem"
+    if content is not None:
+        ca.write_text(content)
+    file = written(tmp_path, daemons.socket, url="https://127.0.0.1:9", ca=str(ca))
+    expected = rf"no safe connection to .*{ca}: .*The file is named by ca in {file}: name one that can be used"
+    with pytest.raises(GatewayUnreachable, match=expected) as error:
+        AdminClient(load_client_settings(file)).leases()
+    assert "QRMI_HTTP" not in str(error.value)
+
+
+def test_a_file_of_authorities_of_the_host_is_no_fault_of_the_clients_file(
+    daemons: Munged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "roots.pem").write_text("no certificate")
+    monkeypatch.setattr("qrmi_core.trust.USUAL", (str(tmp_path / "roots.pem"),))
+    file = written(tmp_path, daemons.socket, url="https://127.0.0.1:8")
+    expected = rf"roots.pem: .*the authorities that this host trusts: mend it, or name another by ca in {file}"
+    with pytest.raises(GatewayUnreachable, match=expected):
+        AdminClient(load_client_settings(file)).leases()
+
+
+def test_a_port_without_tls_is_named_as_such(gateway: Case, tmp_path: Path) -> None:
+    file = written(tmp_path, gateway.munge_socket, url=f"https://127.0.0.1:{gateway.port}")
+    expected = rf"speaks no TLS: check url in {file}, whether its port is right, or it must begin with http://"
+    with pytest.raises(GatewayUnreachable, match=expected):
+        AdminClient(load_client_settings(file)).leases()
+
+
+@pytest.mark.parametrize("port", ["jobs_port", "metrics_port"])
+def test_a_port_that_is_not_for_commands_is_named_as_such(daemons: Munged, tmp_path: Path, port: str) -> None:
+    listen = {"admin": str(tmp_path / "admin.sock"), "jobs": "127.0.0.1:0", "metrics": "127.0.0.1:0"}
+    case = Case(tmp_path, daemons.socket, listen=listen, public_url="http://127.0.0.1:1")
+    with case.running():
+        file = written(tmp_path, daemons.socket, url=f"http://127.0.0.1:{getattr(case.server, port)}")
+        client = AdminClient(load_client_settings(file))
+        for ask, route in ((client.resources, "GET /v1/resources"), (lambda: client.release(7), "POST /v1/jobs/7/rel")):
+            expected = rf"is not the gateway's port for commands, for it has no {route}.*: check url in {file}, "
+            with pytest.raises(VendorError, match=expected):
+                ask()
+
+
+def test_a_gateway_that_is_silent_is_asked_again_later(daemons: Munged, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        client = AdminClient(load_client_settings(written(tmp_path, daemons.socket, url=url)), read_timeout=0.1)
+        with pytest.raises(GatewayUnreachable, match=r"was silent for 0.1 s: try again later$"):
+            client.leases()
+
+
 def test_over_tls_with_the_sites_own_authority(daemons: Munged, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -174,7 +262,7 @@ def test_over_tls_with_the_sites_own_authority(daemons: Munged, tmp_path: Path) 
     with Case(tmp_path, daemons.socket, tls=files).running() as case:
         reached = {"url": f"https://127.0.0.1:{case.port}", "munge_socket": daemons.socket}
         assert AdminClient(ClientSettings(**reached, ca=str(tmp_path / "ca.pem"))).leases() == []
-        with pytest.raises(GatewayUnreachable, match="no safe connection"):
+        with pytest.raises(GatewayUnreachable, match=r"no safe connection.* authority's file in ca in client.json"):
             AdminClient(ClientSettings(**reached)).leases()
 
 

@@ -20,6 +20,7 @@ from qrmi_core.errors import QRMIError
 from qrmi_core.slurm.cluster import Cluster
 from qrmi_core.slurm.cluster_files import HEAD_ADDRESS
 from qrmi_core.slurm.daemons import DaemonFailed, Service
+from qrmi_core.vendor_environment import HOOK
 
 __all__ = ["COMMAND", "GATEWAY_USER", "Site", "make_gateway_user", "python_for_everybody"]
 
@@ -182,6 +183,8 @@ class Site:
             "listen": {"admin": str(self.socket), "jobs": jobs},
             # Each node has an address of its own, and what runs there connects from the host's.
             "node_addresses": {node.name: [HEAD_ADDRESS] for node in self.cluster.nodes},
+            # Nodes and the gateway are on one host here, so they have this installation.
+            "pasqal_hook": str(HOOK),
         }
 
     @property

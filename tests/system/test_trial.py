@@ -21,6 +21,7 @@ from qrmi_core.slurm.site import COMMAND
 from qrmi_core.slurm.trial import EMULATED, SIMULATED, TrialSite
 
 BELL = ROOT / "examples" / "qiskit_bell.py"
+PASQALS_OWN = ROOT / "examples" / "pasqal_tutorial.py"
 
 
 @pytest.fixture
@@ -55,6 +56,9 @@ def test_a_site_for_trying_out_lives_until_it_is_stopped(directory: Path) -> Non
         ["srun", "--qpu=ibm_fez", site.python, "-P", str(BELL)], timeout=100, environment=site.environment()
     )
     assert "on ibm_fez, 156 qubits" in said.stdout
+    with_hook = site.environment(QRMI_PASQAL_HOOK="1", MPLCONFIGDIR=str(directory))
+    own = ["srun", "--qpu=fresnel", site.python, str(PASQALS_OWN)]
+    assert "occupation of the emulated atoms" in site.cluster.run(own, timeout=100, environment=with_hook).stdout
     qrmi = [site.python, "-P", "-c", COMMAND]
     simulated = ["srun", f"--qpu={','.join(SIMULATED)}", *qrmi, "resources", "--json"]
     said = site.cluster.run(simulated, timeout=60, environment=site.environment())

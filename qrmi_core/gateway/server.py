@@ -34,6 +34,9 @@ IDLE_SECONDS = 30.0
 EVERYBODY = 0o666
 """Who may connect to the socket; what they may do, munge decides."""
 
+NO_PAIR = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+"""How OpenSSL says that a key is that of another certificate; the last, where it is of another kind."""
+
 
 class GatewayServer:
     """Listens while its ``async with`` block runs.
@@ -184,12 +187,41 @@ class GatewayServer:
         )
 
     def _load_certificate(self, context: ssl.SSLContext, tls: Tls) -> None:
+        """OpenSSL says neither which of the two files is wrong nor what about it."""
+        self._check_pem(tls.cert, "tls.cert", b"CERTIFICATE-----")
+        self._check_pem(tls.key, "tls.key", b"PRIVATE KEY-----")
+        asked = []
+
+        def password() -> str:  # without one, OpenSSL would ask the terminal
+            asked.append(True)
+            return ""
+
         try:
-            context.load_cert_chain(tls.cert, tls.key, password="")  # without one, OpenSSL would ask the terminal
+            context.load_cert_chain(tls.cert, tls.key, password=password)
         except OSError as error:
-            raise ConfigurationError(
-                f"certificate and key cannot be used: {error.strerror or error}", file=str(self._file), place="tls"
-            ) from error
+            if asked:
+                message = f"{tls.key} has a password, for which nobody can be asked: write a key without one"
+            elif getattr(error, "reason", None) in NO_PAIR:
+                message = f"{tls.key} does not belong to the certificate {tls.cert}: name the key that was made for it"
+            else:
+                raise ConfigurationError(
+                    f"certificate {tls.cert} and key {tls.key} cannot be used: {error.strerror or error}; look at both "
+                    f"with `openssl x509 -in` and `openssl pkey -in`",
+                    file=str(self._file),
+                    place="tls",
+                ) from error
+            raise ConfigurationError(message, file=str(self._file), place="tls.key") from error
+
+    def _check_pem(self, path: str, place: str, mark: bytes) -> None:
+        try:
+            is_there = mark in Path(path).read_bytes()
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror or error}: name one that the gateway's user may read"
+            raise ConfigurationError(message, file=str(self._file), place=place) from error
+        if not is_there:
+            kind = "certificate" if place == "tls.cert" else "private key"
+            message = f"there is no {kind} in PEM in {path}: name the file with it"
+            raise ConfigurationError(message, file=str(self._file), place=place)
 
 
 def _somebody_listens(path: Path) -> bool:

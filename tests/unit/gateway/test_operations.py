@@ -108,7 +108,7 @@ def test_a_hangup_takes_another_certificate_and_breaks_no_connection(
         hang_up(case)
         assert presented(case, authority) == after
         assert "the certificate before stays in use: " in caplog.text
-        assert "tls: certificate and key cannot be used" in caplog.text
+        assert f"tls.key: {tmp_path}/key.pem does not belong to the certificate {tmp_path}/cert.pem" in caplog.text
         (tmp_path / "key.pem").unlink()
         hang_up(case)
         assert presented(case, authority) == after
@@ -159,8 +159,52 @@ def test_a_key_that_asks_for_a_password_is_a_mistake(daemons: Munged, tmp_path: 
     (tmp_path / "key.pem").write_bytes(locked)
     tls = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
     case = Case(tmp_path, daemons.socket, resources=RESOURCES, tls=tls)
-    with pytest.raises(ConfigurationError, match="certificate and key cannot be used"), case.running():
+    with pytest.raises(ConfigurationError, match=rf"tls.key: {tmp_path}/key.pem has a password.*: write a key without"):
+        enter(case)
+
+
+def enter(case: Case) -> None:
+    with case.running():
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("cert.pem", None, r"tls.cert: {}/cert.pem cannot be read: No such file or directory: name one"),
+        ("key.pem", None, r"tls.key: {}/key.pem cannot be read: No such file or directory: name one"),
+        ("cert.pem", "", r"tls.cert: there is no certificate in PEM in {}/cert.pem: name"),
+        ("key.pem", "0\x82", r"tls.key: there is no private key in PEM in {}/key.pem: name"),
+        (
+            "cert.pem",
+            "-----BEGIN CERTIFICATE-----\nabcd\n-----END CERTIFICATE-----\n",
+            r"tls: certificate {}/cert.pem and key {}/key.pem cannot be used: .*openssl x509",
+        ),
+    ],
+)
+def test_a_file_of_tls_that_cannot_be_used_is_named(
+    daemons: Munged, tmp_path: Path, name: str, content: str | None, expected: str
+) -> None:
+    certificate(tmp_path, trustme.CA())
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text(content)
+    tls = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    case = Case(tmp_path, daemons.socket, resources=RESOURCES, tls=tls)
+    with pytest.raises(ConfigurationError, match=f"gateway.json: {expected.replace('{}', str(tmp_path))}"):
+        enter(case)
+
+
+@pytest.mark.parametrize("kind", list(trustme.KeyType))
+def test_the_key_of_another_certificate_is_told(daemons: Munged, tmp_path: Path, kind: trustme.KeyType) -> None:
+    authority = trustme.CA()
+    certificate(tmp_path, authority, key_of=authority.issue_cert("127.0.0.1", key_type=kind))
+    tls = {"cert": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    case = Case(tmp_path, daemons.socket, resources=RESOURCES, tls=tls)
+    expected = f"gateway.json: tls.key: {tmp_path}/key.pem does not belong to the certificate {tmp_path}/cert.pem: name"
+    with pytest.raises(ConfigurationError, match=expected):
+        enter(case)
 
 
 def test_a_hangup_takes_another_credential_and_lets_requests_end(

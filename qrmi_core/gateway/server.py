@@ -71,6 +71,7 @@ class GatewayServer:
             QRMIError: it cannot start, and why.
         """
         async with contextlib.AsyncExitStack() as stack:
+            self._check_state_dir()
             if self._settings.tls is not None:
                 self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
                 self._load_certificate(self._context, self._settings.tls)
@@ -151,6 +152,17 @@ class GatewayServer:
             raise self._nobody(f"{listen.admin}", "listen.admin", error) from error
         if listen.admin_tcp is not None:
             self.port = await self._listen_at(runner, listen.admin_tcp, "listen.admin_tcp")
+
+    def _check_state_dir(self) -> None:
+        """The journal says that its disk is to be looked at, whatever is wrong with the directory."""
+        directory = Path(self._settings.state_dir)
+        with contextlib.suppress(PermissionError):  # there may be one: the journal tells what is refused
+            if not directory.is_dir():
+                raise ConfigurationError(
+                    f"there is no directory {directory}: make it, owned by the gateway's user, mode 0700",
+                    file=str(self._file),
+                    place="state_dir",
+                )
 
     def _check_socket(self, path: Path) -> None:
         """Event loops replace a socket that is there without asking whether somebody listens.

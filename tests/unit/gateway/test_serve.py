@@ -122,7 +122,9 @@ def test_a_mistake_ends_in_one_line(daemons: Munged, tmp_path: Path) -> None:
         pass
     for changed, expected in (
         ({"qrmi_config": "/nowhere.json"}, "/nowhere.json: it cannot be read: No such file"),
-        ({"state_dir": "/nowhere"}, "the journal /nowhere/journal.sqlite cannot be used"),
+        ({"state_dir": "/nowhere"}, f"{case.file}: state_dir: there is no directory /nowhere: make it, owned by the"),
+        ({"state_dir": "/etc/passwd"}, f"{case.file}: state_dir: there is no directory /etc/passwd: make it, owned by"),
+        ({"state_dir": "/proc/self"}, "the journal /proc/self/journal.sqlite cannot be used"),
         ({"munge_socket": gone.socket}, "munged does not answer at"),
         ({"listen": {"admin": "/nowhere/a.sock"}}, "gateway.json: listen.admin: nobody can listen at /nowhere/a.sock"),
     ):

@@ -79,7 +79,7 @@ def configure(
     node.json. No secret is in any of them.
     """
     from qrmi_core.environment import config_file
-    from qrmi_core.slurm.configure import Site, qpus
+    from qrmi_core.slurm.configure import Site, no_bundle, qpus
     from qrmi_core.slurm.configure import files as make
     from qrmi_core.slurm.files import write_texts
 
@@ -105,6 +105,8 @@ def configure(
             print_text(f"==> {name} <==\n{text}")
     else:
         _tell(write_texts(output, texts, force=force))
+    if lacking := no_bundle(site, texts):
+        note(lacking)
 
 
 def env(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,10 +19,11 @@ from qrmi_core.names import licence
 from qrmi_core.slurm.ca_bundle import ca_bundle
 from qrmi_core.slurm.limits import sacctmgr_text, tres_lines
 
-__all__ = ["QPU", "Site", "files", "licences_line", "lua_string", "lua_table", "qpus"]
+__all__ = ["QPU", "Site", "files", "licences_line", "lua_string", "lua_table", "no_bundle", "qpus"]
 
 LIBRARY = "/usr/lib/qrmi"
 WARDEN = "pasqal-local"
+BUNDLE = "ca-bundle.pem"
 TIME_FOR_KILLING = 35
 """Seconds between the end of the prolog's own patience and the moment at which slurmd would kill it."""
 
@@ -129,8 +130,21 @@ def files(known: Sequence[QPU], site: Site) -> dict[str, str]:
         "qrmi_qpus.lua": lua_table(known),
         "client.json": _client(known, site),
         "node.json": _node(site),
-        **({"ca-bundle.pem": bundle} if site.ca and (bundle := ca_bundle(Path(site.ca))) else {}),
+        **({BUNDLE: bundle} if site.ca and (bundle := ca_bundle(Path(site.ca))) else {}),
     }
+
+
+def no_bundle(site: Site, made: Collection[str]) -> str | None:
+    """Why ca-bundle.pem is not among the files that were made, and what to do; None where all is well."""
+    if site.ca is None or BUNDLE in made:
+        return None
+    here = Path(site.ca).is_file()
+    lacking = "the system's certificates are" if here else f"{site.ca} is"
+    there = "a host that has them" if here else "the host that has it"
+    return (
+        f"{lacking} not on this host, so {BUNDLE} is not among the files, which is for jobs to trust the gateway (`ca` "
+        f"in gateway.json): run this again on {there}"
+    )
 
 
 def _slurm_conf(known: Sequence[QPU], site: Site) -> str:

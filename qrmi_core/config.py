@@ -11,6 +11,7 @@ A value may be text, or ``{"file": path}`` or ``{"env": variable}`` for what sho
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,10 +32,13 @@ class SecretFile(Strict):
 
     def read(self) -> str:
         try:
-            return Path(self.file).read_text(encoding="utf-8").strip()
+            text = Path(self.file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not text, or no path"
             raise ConfigurationError(f"{self.file} cannot be read: {reason}") from error
+        if not text:
+            raise ConfigurationError(f"{self.file} is empty: the value was expected in it")
+        return text
 
 
 class SecretVariable(Strict):
@@ -143,7 +147,8 @@ def _check_pool(file: str, place: str, pool: ConfiguredPool, document: Configura
     known = {each.name: each for each in document.resources}
     for index, member in enumerate(pool.members):
         if member not in known:
-            there = did_you_mean(member, list(known), command="qrmi resources")
+            near = difflib.get_close_matches(member, known, n=1, cutoff=0.7)
+            there = f"did you mean {near[0]}?" if near else did_you_mean(member, list(known), command="qrmi resources")
             raise ConfigurationError(
                 f"no resource is named {member}: {there}", file=file, place=f"{place}.members[{index}]"
             )

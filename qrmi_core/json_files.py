@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from qrmi_core.errors import ConfigurationError
 
 __all__ = ["load_json"]
+
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_TOKEN = re.compile(rf"(?P<key>{_TEXT})(?=\s*:)|{_TEXT}|(?P<bracket>[{{}}])")
 
 
 def load_json(path: Path) -> Any:
@@ -30,9 +34,11 @@ def load_json(path: Path) -> Any:
     def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         loaded = dict(pairs)
         if len(loaded) < len(pairs):
-            names = [name for name, _ in pairs]
-            twin = next(name for name in names if names.count(name) > 1)
-            raise ConfigurationError(f"the key {twin!r} stands twice in one object", file=str(path))
+            twin, at = _twin(text)
+            line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+            raise ConfigurationError(
+                f"the key {twin!r} stands twice in one object", file=str(path), place=f"line {line} column {column}"
+            )
         return loaded
 
     try:
@@ -43,3 +49,17 @@ def load_json(path: Path) -> Any:
         ) from error
     except RecursionError:
         raise ConfigurationError("not usable: nested too deeply", file=str(path)) from None
+
+
+def _twin(text: str) -> tuple[str, int]:
+    """The first key that its object has already, and where; for JSON that has one."""
+    keys: list[set[str]] = []
+    for token in _TOKEN.finditer(text):
+        if token["bracket"]:
+            keys = [*keys, set()] if token["bracket"] == "{" else keys[:-1]
+        elif token["key"]:
+            key = json.loads(token["key"])
+            if key in keys[-1]:
+                return key, token.start()
+            keys[-1].add(key)
+    raise AssertionError("the decoder found one")

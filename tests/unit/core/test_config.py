@@ -53,6 +53,17 @@ def test_secrets_are_read_from_files_and_variables(tmp_path: Path, monkeypatch: 
         resource.values()
 
 
+@pytest.mark.parametrize("content", ["", " \n\n"])
+def test_a_file_that_holds_no_value_is_named_with_its_entry(tmp_path: Path, content: str) -> None:
+    key = tmp_path / "key"
+    key.write_text(content)
+    (resource,) = load(written(tmp_path, {**ENTRY, "environment": {"QRMI_KEY": {"file": str(key)}}}))
+    with pytest.raises(
+        ConfigurationError, match=rf"^fez\.environment\.QRMI_KEY: {key} is empty: the value was expected"
+    ):
+        resource.values()
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
@@ -95,8 +106,9 @@ def test_names_are_unique(tmp_path: Path, second: str, message: str) -> None:
     [
         ('{"resources": [}', r"line 1 column 16: not JSON: "),
         ('{\n  "resources": nope\n}', r"line 2 column 16: not JSON"),
-        ('{"resources": [], "resources": []}', "the key 'resources' stands twice in one object"),
-        ('{"resources": [{"name": "a", "name": "b"}]}', "the key 'name' stands twice"),
+        ('{"resources": [], "resources": []}', r"line 1 column 19: the key 'resources' stands twice in one object"),
+        ('{"resources": [{"name": "a"}, {"name": "a",\n  "name": "b"}]}', r"line 2 column 3: the key 'name' stands"),
+        (r'{"x}{": "\"x\": {", "n": {"n": 1}, "\u006e": [{}]}', r"line 1 column 36: the key 'n' stands twice"),
         ("[]", "top level: an object was expected, as in"),
         (" \n", "it is empty; has what writes it ended"),
         ('{"resource": []}', "resources: this key is missing|resource: unknown key; did you mean resources"),
@@ -142,7 +154,8 @@ def test_a_pool_is_a_name_for_resources_of_one_type(tmp_path: Path) -> None:
         ({"name": "FEZ", "members": ["fez"]}, r"pools\[0\].name: FEZ is the same name as fez, case ignored"),
         ({"name": "a-b", "members": ["fez"]}, r"pools\[0\].name: 'a-b' cannot name a pool"),
         ({"name": "p", "members": []}, r"pools\[0\].members: "),
-        ({"name": "p", "members": ["fez", "kiev"]}, r"pools\[0\].members\[1\]: no resource is named kiev: there are "),
+        ({"name": "p", "members": ["fez", "garnet"]}, r"\.members\[1\]: no resource is named garnet: there are fez, "),
+        ({"name": "p", "members": ["fez", "kiev"]}, r"\.members\[1\]: no resource is named kiev: did you mean kyiv\?"),
         ({"name": "p", "members": ["fez", "fez"]}, r"pools\[0\].members: fez stands in it twice"),
         ({"name": "p", "members": ["fez", "fresnel"]}, r"members of a pool are of one type.*fresnel is of type pulser"),
         ({"name": "p", "members": ["fez"], "lanes": 3}, r"pools\[0\].lanes: the members of p have 2 lanes together"),

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sys
 import warnings
 
 from qiskit import QuantumCircuit, qasm3, qpy
@@ -52,13 +54,29 @@ def load_circuit(value: object, expander: Expander) -> QuantumCircuit:
 
 
 def _load_qasm(text: str) -> QuantumCircuit:
+    printed = io.StringIO()  # the parser prints where the mistake is; the error that it raises holds nothing
     try:
-        return qasm3.loads(text)
+        with contextlib.redirect_stderr(printed):
+            circuit = qasm3.loads(text)
     except MissingOptionalLibraryError as error:
         raise ValueError("OpenQASM 3 is read with qiskit-qasm3-import: pip install 'qiskit[qasm3-import]'") from error
     except Exception as error:  # each layer of the parser has errors of its own
-        said = error.message if isinstance(error, QiskitError) else str(error.__cause__ or error)
-        raise ValueError(f"its OpenQASM 3 cannot be read: {said or type(error).__name__}") from error
+        said = _mistake(error, printed.getvalue())
+        raise ValueError(f"its OpenQASM 3 cannot be read: {said}") from error
+    sys.stderr.write(printed.getvalue())
+    return circuit
+
+
+def _mistake(error: Exception, printed: str) -> str:
+    """What the parser says is wrong, with line and column; not every mistake is printed."""
+    if isinstance(error, QiskitError) and error.message:
+        return str(error.message)
+    if said := next((line for line in printed.splitlines() if line.startswith("line ")), None):
+        return said
+    for reason in getattr(error.__cause__, "args", ()):
+        if token := getattr(reason, "offendingToken", None):
+            return f"line {token.line}:{token.column} unexpected {token.text!r}"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _load_qpy(data: bytes) -> QuantumCircuit:

@@ -245,12 +245,17 @@ def test_a_malformed_array_is_refused(array: bytes, said: str) -> None:
         ({"__type__": "QuantumCircuit", "__value__": packed(b"x" * 1000)[:12]}, "truncated"),
         ({"__type__": "QuantumCircuit", "__value__": 5}, "base64 text was expected, not int"),
         ({"__type__": "NoiseModel", "__value__": {}}, "OpenQASM 3 text or a typed QuantumCircuit"),
-        ("OPENQASM 3.0; nonsense q;", "its OpenQASM 3 cannot be read"),
+        ("OPENQASM 3.0; nonsense q;", "its OpenQASM 3 cannot be read: 1,14: gate 'nonsense' is not defined"),
+        ("OPENQASM 3.0;\nqubit q;\nint", "cannot be read: line 3:3 no viable alternative at input 'int'"),
+        ("OPENQASM 3.0;\nqubit[2 q;", "cannot be read: line 2:8 unexpected 'q'"),
+        ("OPENQASM 3.0;\n$$", r"cannot be read: line 2:0 token recognition error at: '\$\$'"),
+        ("", "its OpenQASM 3 cannot be read: AttributeError: "),
     ],
 )
-def test_a_malformed_circuit_is_refused(circuit: object, said: str) -> None:
+def test_a_malformed_circuit_is_refused(circuit: object, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=said):
         decoded("sampler", sampler_params([circuit, None, 5]))
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

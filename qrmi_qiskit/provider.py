@@ -138,18 +138,23 @@ class QRMIProvider:
         """Of the operational backends that :meth:`backends` finds, the one with the fewest waiting jobs.
 
         Raises:
-            ResourceNotFound: none is operational and meets the criteria.
+            ResourceNotFound: none meets the criteria, or none of those that do is operational.
         """
+        if criteria.get("operational"):  # else nobody could say whether a criterion or the state is at fault
+            del criteria["operational"]
         found = self.backends(
             min_num_qubits=min_num_qubits,
             filters=filters,
             use_fractional_gates=use_fractional_gates,
             **criteria,
         )
+        if not found:
+            given = {"min_num_qubits": min_num_qubits, "filters": filters, **criteria}
+            raise ResourceNotFound(self._none_meets({key: value for key, value in given.items() if value is not None}))
         waiting = [(_or_left_out(backend, None, QRMIBackend.status), backend) for backend in found]
         ready = [(status.pending_jobs, backend) for status, backend in waiting if status and status.operational]
         if not ready:
-            met = ", ".join(backend.name for backend in found) or "none"
+            met = ", ".join(backend.name for backend in found)
             raise ResourceNotFound(
                 f"no backend is operational and meets the criteria (not operational: {met}); `qrmi status` tells why"
             )
@@ -223,6 +228,16 @@ class QRMIProvider:
         for entry in self._service.listing():
             if _runs_circuits(entry):
                 yield QRMIBackend(entry.resource, use_fractional_gates=use_fractional_gates)
+
+    def _none_meets(self, criteria: Mapping[str, Any]) -> str:
+        known = [backend.name for backend in self._all(criteria.get("name"))]
+        if not known:
+            return "there is no QPU here that runs circuits; `qrmi resources` lists what there is"
+        asked = ", ".join(key if callable(value) else f"{key}={value!r}" for key, value in criteria.items())
+        there = f"there is {known[0]}" if len(known) == 1 else f"there are {', '.join(known)}"
+        if len(known) > 8:
+            there = f"there are {len(known)}, which `qrmi resources` lists"
+        return f"no backend that answers meets the criteria ({asked}): {there}"
 
     def _configuration(self, backend: QRMIBackend) -> Mapping[str, Any]:
         if backend.name not in self._configurations:

@@ -140,6 +140,22 @@ def test_least_busy(shelf: dict[str, Any]) -> None:
     message = r"no backend is operational and meets the criteria \(not operational: big\); `qrmi status` tells why"
     with pytest.raises(ResourceNotFound, match=message):
         provider.least_busy(simulator=False)
+    with pytest.raises(ResourceNotFound, match=message):
+        provider.least_busy(simulator=False, operational=True)
+
+
+def test_the_least_busy_of_none_names_the_criteria_and_the_backends(shelf: dict[str, Any]) -> None:
+    provider = provider_of(shelf)
+    message = r"no backend that answers meets the criteria \(min_num_qubits=500, simulator=True\): there are big, tiny$"
+    with pytest.raises(ResourceNotFound, match=message):
+        provider.least_busy(min_num_qubits=500, simulator=True, operational=True)
+    with pytest.raises(ResourceNotFound, match=r"\(filters, name='tiny'\): there is tiny$"):
+        provider.least_busy(name="tiny", filters=lambda backend: False)
+    many = provider_of({f"tiny_{number}": shelf["tiny"] for number in range(9)})
+    with pytest.raises(ResourceNotFound, match=r"\(min_num_qubits=3\): there are 9, which `qrmi resources` lists$"):
+        many.least_busy(min_num_qubits=3)
+    with pytest.raises(ResourceNotFound, match="there is no QPU here that runs circuits; `qrmi resources` lists"):
+        provider_of({"atoms": shelf["atoms"]}).least_busy()
 
 
 def test_a_backend_by_name(shelf: dict[str, Any]) -> None:

@@ -82,20 +82,21 @@ class VendorView:
         if known is None or time.monotonic() >= known.until:
             task = self._asking.get(key)
             if task is None:
-                task = self._asking[key] = asyncio.ensure_future(self._ask(key, name, seconds, ask))
+                task = self._asking[key] = asyncio.ensure_future(self._ask(what, name, seconds, ask))
                 task.add_done_callback(lambda _: self._asking.pop(key, None))
             known = await asyncio.shield(task)  # others wait for the same answer when one of them goes
         if known.problem is not None:
             raise known.problem
         return known.answer
 
-    async def _ask(self, key: Hashable, name: str, seconds: float, ask: Callable[[QuantumResource], Any]) -> _Known:
+    async def _ask(self, what: str, name: str, seconds: float, ask: Callable[[QuantumResource], Any]) -> _Known:
         def work() -> Any:
             resource = self._resource_of(name)
             if resource is None:
                 raise ResourceUnavailable(
-                    f"{name} is a simulator that runs where your program does: `qrmi target {name}` and "
-                    f"`qrmi status {name}` ask it where it is installed",
+                    f"{name} is a simulator that runs where your program does, so the gateway cannot ask it: jobs that "
+                    f"have it can (`srun --qpu={name} qrmi {what} {name}`), and outside of jobs `qrmi {what} {name}` "
+                    f"where simulators are installed",
                     resource=name,
                 )
             with polling.until(time.monotonic() + ASKED_SECONDS):
@@ -109,5 +110,5 @@ class VendorView:
         except Exception as error:  # noqa: BLE001  a plug-in may raise anything; it is one resource's trouble
             text = f"{name} does not answer: its driver raised {type(error).__name__}"
             known = _Known(time.monotonic() + TROUBLE_SECONDS, problem=ResourceUnavailable(text, resource=name))
-        self._known[key] = known
+        self._known[what, name] = known
         return known

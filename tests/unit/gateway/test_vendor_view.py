@@ -99,3 +99,15 @@ def test_a_silent_vendor_keeps_nobody_else_waiting(
             with pytest.raises(LeaseRefused, match="silent") as error:
                 client.status("silent")
             assert error.value.transient
+
+
+def test_who_can_ask_a_simulator_of_jobs_is_told(daemons: Munged, tmp_path: Path) -> None:
+    block = {"name": "aer", "type": "aer-simulator", "environment": {"QRMI_AER_SNAPSHOT": "ideal"}}
+    with Case(tmp_path, daemons.socket, resources=[block]).running() as case:
+        client = AdminClient(case.client(unix=True))
+        for what, ask in (("status", client.status), ("target", client.target)):
+            wanted = (
+                rf"jobs that have it can \(`srun --qpu=aer qrmi {what} aer`\), and outside of jobs `qrmi {what} aer`"
+            )
+            with pytest.raises(LeaseRefused, match=wanted):
+                ask("aer")

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ListedResource", "QRMIService", "make_resource"]
 
+ASKED = "SLURM_SPANK_QPU"
+"""In it the plugin notes the job's ``--qpu``."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -196,6 +199,8 @@ class QRMIService:
             raise AmbiguousResource(
                 f"{where} has several QPUs whose device is {name}, name one: {', '.join(found)}", resource=name
             )
+        if not self.in_job and (way := _way_to_it(name)):
+            raise ResourceNotFound(f"{where} has no QPU named {name}: {way}", resource=name)
         if not self.in_job and (lacking := discovery.lacking(name)):
             raise ResourceNotFound(f"{where} has no QPU named {name}: {lacking}", resource=name)
         simulated = f"{' and '.join(simulators)} simulates that device; " if simulators else ""
@@ -203,11 +208,16 @@ class QRMIService:
         raise ResourceNotFound(f"{where} has no QPU named {name}: {simulated}{known}", resource=name)
 
     def refuse_to_choose_for_a_job(self) -> None:
-        """Raise NoQPUError in a job of a workload manager that was given no QPU.
+        """Raise NoQPUError in a job of a workload manager that was given no QPU, or of which only the steps have it.
 
         Whoever asks there for "the QPU of this job" must not be handed a simulator in its place.
         """
         if not self.in_job and (job := environment.scheduler_job()):
+            if asked := _asked_for_by_salloc():
+                raise NoQPUError(
+                    f"{job} was submitted with --qpu={asked}, and only its steps have that QPU: start the program with "
+                    f"srun, or name a simulator in the program; `qrmi resources` lists them"
+                )
             raise NoQPUError(
                 f"{job} was given no QPU: ask for one with --qpu=NAME (#SBATCH --qpu=NAME), or run the program with "
                 f"`qrmi run --qpu=NAME -- ...`, or name a simulator in the program; `qrmi resources` lists them"
@@ -285,6 +295,29 @@ class QRMIService:
             asked = ", ".join(f"{key}={value}" for key, value in criteria.items()) or "none"
             raise ResourceNotFound(f"no QPU is online and meets the criteria ({asked}); `qrmi status` tells why")
         return min(waiting, key=lambda pair: pair[0])[1]
+
+
+def _way_to_it(name: str) -> str | None:
+    """How to get a QPU that this process has not: it is that of its job's steps, or the site's client.json names it."""
+    from qrmi_core.client_settings import load_client_settings
+
+    asked = _asked_for_by_salloc() or ""
+    if name in (item.partition(":")[0] for item in asked.split(",")):
+        return f"only the steps of {environment.scheduler_job()} have it: start the program with srun"
+    try:
+        known = any(each.name == name for each in load_client_settings().resources)
+    except QRMIError:  # what is wrong in the file is told to those who need it
+        return None
+    return f"{name} is a QPU of this site, which jobs get: sbatch --qpu={name} or srun --qpu={name}" if known else None
+
+
+def _asked_for_by_salloc() -> str | None:
+    """What ``--qpu`` was, in the shell or command that salloc starts where it is, outside of the job's nodes.
+
+    Slurm sets the two other variables on nodes; there the first may be left from the job that submitted this one.
+    """
+    told = environment.own_values((ASKED, "SLURM_STEP_ID", "SLURMD_NODENAME"))
+    return told.get(ASKED) if len(told) == 1 else None
 
 
 def _answers(ask: Callable[[QuantumResource], _Answer], resource: QuantumResource) -> _Answer | None:

@@ -192,6 +192,47 @@ def test_a_job_of_the_workload_manager_without_qpu_is_given_no_simulator(monkeyp
     assert QRMIService().resource("tiny").name == "tiny"
 
 
+SALLOC = {"SLURM_JOB_ID": "12", "SLURM_SPANK_QPU": "ibm_fez:2,other"}
+
+
+def test_in_the_shell_of_salloc_srun_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SALLOC.items():
+        monkeypatch.setenv(name, value)
+    wanted = r"Slurm job 12 was submitted with --qpu=ibm_fez:2,other, and only its steps .* start the program with srun"
+    with pytest.raises(NoQPUError, match=wanted):
+        QRMIService().resource()
+    wanted = "no QPU named ibm_fez: only the steps of Slurm job 12 have it: start the program with srun"
+    with pytest.raises(ResourceNotFound, match=wanted):
+        QRMIService().resource("ibm_fez")
+    with pytest.raises(ResourceNotFound, match="no QPU named ibm: there is tiny"):
+        QRMIService().resource("ibm")
+
+
+@pytest.mark.parametrize("own", ["SLURM_STEP_ID", "SLURMD_NODENAME"])
+def test_on_a_node_what_another_job_asked_for_is_not_believed(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    for name, value in {**SALLOC, own: "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(NoQPUError, match="Slurm job 12 was given no QPU: ask for one with --qpu=NAME"):
+        QRMIService().resource()
+
+
+def test_a_qpu_of_the_site_is_told_outside_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "client.json"
+    known = [{"name": "fresnel", "type": "pasqal-local"}]
+    file.write_text(json.dumps({"url": "https://gateway.example:7811", "resources": known}))
+    monkeypatch.setenv("QRMI_CLIENT_CONFIG", str(file))
+    wanted = "fresnel is a QPU of this site, which jobs get: sbatch --qpu=fresnel or srun --qpu=fresnel"
+    with pytest.raises(ResourceNotFound, match=f"this configuration has no QPU named fresnel: {wanted}"):
+        QRMIService().resource("fresnel")
+    for text in (file.read_text(), "{", '{"url": "https://gateway.example:7811"}'):
+        file.write_text(text)
+        with pytest.raises(ResourceNotFound, match="this configuration has no QPU named kyiv: there is tiny"):
+            QRMIService().resource("kyiv")
+    in_job(monkeypatch, "mine", "tiny-simulator")
+    with pytest.raises(ResourceNotFound, match="this job has no QPU named fresnel: there is mine"):
+        QRMIService().resource("fresnel")
+
+
 def test_variables_without_a_name_in_front_are_for_the_embedded_engines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

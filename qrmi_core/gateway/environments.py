@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from qrmi_core.config import Configuration, ConfiguredPool, ConfiguredResource
 from qrmi_core.discovery import driver, engine_types
 from qrmi_core.environment import TRUSTED, JobEnvironment, JobResource, write_job
-from qrmi_core.errors import ConfigurationError, LeaseRefused
+from qrmi_core.errors import ConfigurationError, LeaseRefused, QRMIError, ResourceUnavailable
 from qrmi_core.gateway.doors.door import Door, VendorVariables
 from qrmi_core.http_settings import CA, DEADLINE
 from qrmi_core.leases import Holder, LeaseRecord, LeaseTask
@@ -28,6 +28,7 @@ from qrmi_core.names import LICENCE, licence
 from qrmi_core.resource import JobContext, QuantumResource
 from qrmi_core.sharing import Shared
 from qrmi_core.tasks import TaskInfo
+from qrmi_core.variables import mistakes
 
 __all__ = ["Access", "Environments", "JobDoors", "JobVariables"]
 
@@ -101,12 +102,41 @@ class Environments:
             self._check(resource, f"resources[{index}]")
 
     def _check(self, resource: ConfiguredResource, place: str) -> None:
-        if self.access(resource.name) == "gateway":
+        is_simulator, access = resource.type in engine_types(), self.access(resource.name)
+        if is_simulator != (access == "local"):
+            text = (
+                "a simulator runs inside the job: leave access out, or set it to local"
+                if is_simulator
+                else "local is for simulators, and jobs would get the site's credential: leave access out"
+            )
+            raise ConfigurationError(text, file=self._file, place=f"{place}.access")
+        if not is_simulator:  # which is imported where its jobs run
+            self._check_variables(resource, place)
+        if access == "gateway":
             self._check_door(resource, f"{place}.access")
         for name, value in resource.environment.items():
             if isinstance(value, str) and any(character in value for character in "\n\0"):
                 text = "a value with a line break cannot be handed to jobs"
                 raise ConfigurationError(text, file=self._file, place=f"{place}.environment.{name}")
+
+    def _check_variables(self, resource: ConfiguredResource, place: str) -> None:
+        """Only a key may be missing, which users then bring.
+
+        A mistake in a key's name would look as if users brought the key, and hand it to jobs under that name.
+        """
+        try:
+            known = driver(resource.type).variables
+        except ResourceUnavailable as error:
+            raise ConfigurationError(str(error), file=self._file, place=f"{place}.type") from error
+        secrets = {each.name for each in known if each.secret}
+        written = {
+            name: value if isinstance(value, str) else "elsewhere" for name, value in resource.environment.items()
+        }
+        for name, text in mistakes(resource.type, known, written):
+            if name in written:
+                raise ConfigurationError(text, file=self._file, place=f"{place}.environment.{name}")
+            if name not in secrets:
+                raise ConfigurationError(text, file=self._file, place=f"{place}.environment")
 
     def _check_door(self, resource: ConfiguredResource, place: str) -> None:
         problem = None
@@ -114,8 +144,8 @@ class Environments:
             problem = "jobs cannot reach the gateway: set listen.jobs in its own file"
         elif self._doors.door(resource.type) is None:
             problem = f"the gateway has no door for {resource.type}"
-        elif self._users_bring_the_key(resource.name):
-            problem = "the site has no credential of its own for it: with the users' keys it can only be direct"
+        elif missing := self._missing_keys(resource.name):
+            problem = f"{missing[0]} is not set: where users bring their own keys it can only be direct"
         if problem:
             raise ConfigurationError(f"{problem}; or set it to direct", file=self._file, place=place)
 
@@ -209,11 +239,28 @@ class Environments:
         self._adapt(resource)
         return resource
 
+    def problems(self) -> dict[str, str]:
+        """What is wrong with the values of resources, by name: files that are gone, words that a driver does not know.
+
+        Nothing is sent for it, and what only jobs have, a simulator or the users' keys, is not looked at.
+        """
+        found = {}
+        for name in self.resources:
+            if self.access(name) != "local" and not self._users_bring_the_key(name):
+                try:
+                    self.bare(name, JobContext(uid=0), 20.0)
+                except QRMIError as error:
+                    found[name] = str(error)
+        return found
+
     def _users_bring_the_key(self, name: str) -> bool:
         """True where the site has no credential of its own: then there is nothing to acquire with."""
+        return bool(self._missing_keys(name))
+
+    def _missing_keys(self, name: str) -> list[str]:
         configured = self.resources[name]
         needed = [each.name for each in driver(configured.type).variables if each.required and each.secret]
-        return any(variable not in configured.environment for variable in needed)
+        return [variable for variable in needed if variable not in configured.environment]
 
     def queue(self, name: str) -> int:
         """How many tasks wait at a resource, as far as it is known."""

@@ -180,6 +180,7 @@ class Gateway:
                 self._not_ready = f"the gateway cannot take up what was left behind when it ended last: {error}"
                 await polling.pause_async(RECOVERY_GAP)
         self._ready.set()
+        self._spawn(self._tell_problems())
         self._spawn(self._every(self.settings.poll_slurm, self.look))
         self._spawn(self._every(RETRY_GAP, self._retry))
         self._spawn(self._every(TIDY_GAP, self.doors.tidy))
@@ -190,6 +191,11 @@ class Gateway:
         self._spawn(self._every(PROBE_GAP, functools.partial(self.within, "loop", self.outages.probe)))
         self._spawn(self._every(WATCH_GAP, self._watch.look))
         self._spawn(self._every(PRUNE_GAP, functools.partial(self.within, "loop", self.keeper.prune)))
+
+    async def _tell_problems(self) -> None:
+        """A start is not refused for one QPU whose key is gone: the others have jobs."""
+        for name, problem in (await self.within("loop", self.resources.problems)).items():
+            _log.error("jobs cannot use %s: %s", name, problem)
 
     async def _comment(self, comments: JobComments) -> None:
         await self.slurm.remember()
@@ -238,6 +244,8 @@ class Gateway:
                     f"{', '.join(changed)} cannot change while it runs: start the gateway anew", file=str(self._file)
                 )
             environments = await self.within("loop", self._environments, settings)
+            if problems := await self.within("loop", environments.problems):
+                raise ConfigurationError("; ".join(problems.values()))
         except QRMIError as error:
             _log.error("the configuration is not taken, the one before stays in force: %s", error)
             return
@@ -302,7 +310,11 @@ class Gateway:
         try:
             if job.is_over or not job.nodes:
                 raise LeaseRefused(f"job {job.id} does not run: slurmctld says {job.state}")
-            wants = self.resources.wanted(job.licenses)
+            try:
+                wants = self.resources.wanted(job.licenses)
+            except LeaseRefused as error:
+                _log.warning("job %d gets no QPU: %s", job.id, error)
+                raise
             if not wants:
                 raise LeaseRefused(f"job {job.id} asked for no QPU: submit it with --qpu=NAME")
             holder = await self.slurm.holder(job)

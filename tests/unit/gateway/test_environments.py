@@ -6,6 +6,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import sys
 import time
 from pathlib import Path
@@ -99,6 +100,43 @@ def test_where_users_bring_the_key_nothing_is_acquired() -> None:
 def test_gateway_access_needs_a_gateway_that_jobs_reach() -> None:
     with pytest.raises(ConfigurationError, match=r"resources\[1\].access: jobs cannot reach the gateway: set"):
         made(AER, {**IBM, "access": "gateway"})
+
+
+@pytest.mark.parametrize(
+    ("entry", "place", "text"),
+    [
+        ({"type": "ibm-quantum"}, "type", "no driver is installed for the type ibm-quantum: did you mean"),
+        ({"access": "local"}, "access", "local is for simulators, and jobs would get the site's credential"),
+        ({"QRMI_IBM_QCS_IAM_APIKEY": None, "QRMI_IBM_QCS_IAM_APIKY": "planted"}, "environment.QRMI_IBM_QCS_IAM_APIKY",
+         "did you mean QRMI_IBM_QCS_IAM_APIKEY?"),
+        ({"QRMI_IBM_QCS_SERVICE_CRN": None}, "environment", "needs QRMI_IBM_QCS_SERVICE_CRN"),
+        ({"QRMI_IBM_QCS_SERVICE_CRN": ""}, "environment.QRMI_IBM_QCS_SERVICE_CRN", "needs QRMI_IBM_QCS_SERVICE_CRN"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_does_not_fit_its_type_is_refused(entry: dict[str, str | None], place: str, text: str) -> None:
+    block = {**IBM["environment"], **{name: value for name, value in entry.items() if name.isupper()}}
+    block = {name: value for name, value in block.items() if value is not None}
+    rest = {name: value for name, value in entry.items() if not name.isupper()}
+    with pytest.raises(ConfigurationError, match=rf"resources\[0\]\.{place}: .*{re.escape(text)}") as refused:
+        made({**IBM, **rest, "environment": block})
+    assert "planted" not in str(refused.value)
+
+
+def test_a_simulator_is_reached_inside_the_job_only() -> None:
+    with pytest.raises(ConfigurationError, match=r"resources\[0\]\.access: a simulator runs inside the job: leave"):
+        made({**AER, "access": "direct"})
+
+
+def test_what_drivers_say_of_values_is_told_for_each_resource(tmp_path: Path) -> None:
+    wrong = {"QRMI_IBM_QCS_SESSION_MODE": "batched"}
+    gone = {"QRMI_IBM_QCS_IAM_APIKEY": {"file": str(tmp_path / "key")}}
+    users = {key: value for key, value in IBM["environment"].items() if "APIKEY" not in key}
+    entries = {"Mode": IBM["environment"] | wrong, "Key": IBM["environment"] | gone, "Users": users}
+    site = made(IBM, AER, *({**IBM, "name": name, "environment": block} for name, block in entries.items()))
+    problems = site.problems()
+    assert sorted(problems) == ["Key", "Mode"]
+    assert "QRMI_IBM_QCS_SESSION_MODE of Mode is 'batched'" in problems["Mode"]
+    assert str(tmp_path / "key") in problems["Key"]
 
 
 def test_a_value_that_cannot_be_handed_over_is_refused_at_the_start() -> None:

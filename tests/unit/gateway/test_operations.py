@@ -148,6 +148,26 @@ def test_a_hangup_changes_what_is_logged(daemons: Munged, tmp_path: Path, caplog
             assert ("the configuration was read again" in caplog.text) == is_told
 
 
+def test_a_qpu_that_jobs_could_not_use_is_told_at_the_start_and_changes_nothing_at_a_hangup(
+    daemons: Munged, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = tmp_path / "key"
+    block = {"QRMI_IQM_ISA_ENDPOINT": "http://127.0.0.1:9", "QRMI_IQM_ISA_TOKEN": {"file": str(key)}}
+    garnet = {"name": "garnet", "type": "iqm-server", "environment": block}
+    case = Case(tmp_path, daemons.socket, resources=[*RESOURCES, garnet])
+    with case.running():
+        assert polling.wait_until(lambda: "jobs cannot use garnet" in caplog.text, timeout=PATIENCE)
+        assert str(key) in caplog.text
+        key.write_text("token")
+        hang_up(case)
+        key.unlink()
+        caplog.clear()
+        case.write([*RESOURCES, garnet, {**garnet, "name": "emerald"}])
+        hang_up(case)
+        assert "the configuration is not taken, the one before stays in force" in caplog.text
+        assert "emerald" not in case.server.gateway.resources.resources
+
+
 def test_a_key_that_asks_for_a_password_is_a_mistake(daemons: Munged, tmp_path: Path) -> None:
     issued = certificate(tmp_path, trustme.CA())
     key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)

@@ -23,7 +23,10 @@ def entry(name: str, kind: str, **block: str) -> dict[str, Any]:
     return {"name": name, "type": kind, "environment": block}
 
 
-ONSITE = entry("onsite", "ibm-quantum-system", QRMI_IBM_QS_IAM_APIKEY="key")
+ONSITE = entry(
+    "onsite", "ibm-quantum-system", QRMI_IBM_QS_ENDPOINT=NOWHERE, QRMI_IBM_QS_IAM_ENDPOINT=NOWHERE,
+    QRMI_IBM_QS_IAM_APIKEY="key", QRMI_IBM_QS_SERVICE_CRN="crn",
+)  # fmt: skip
 GARNET = entry("garnet", "iqm-server", QRMI_IQM_ISA_ENDPOINT=NOWHERE, QRMI_IQM_ISA_TOKEN="token")
 
 

@@ -27,7 +27,7 @@ from qrmi_core.slurm.cluster_directory import ClusterDirectory, known_port
 from qrmi_core.slurm.cluster_files import HEAD_ADDRESS, Node, Places
 from qrmi_core.slurm.daemons import Daemon, DaemonFailed, Service
 
-__all__ = ["PROGRAMS", "Cluster", "missing_programs"]
+__all__ = ["PROGRAMS", "Cluster", "free_ports", "missing_programs"]
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "gcc", "make")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -78,7 +78,7 @@ class Cluster:
         self.reasons: dict[str, str] = {}
         self.options = dict(options or {})
         self.services = list(services)
-        port = port_base or known_port(self.places) or _free_ports(nodes + 2)
+        port = port_base or known_port(self.places) or free_ports(nodes + 2)
         self.spare_port = port + nodes + 1
         self.nodes = tuple(
             Node(number, port + number, self.places.directory / "node" / f"n{number}") for number in range(1, nodes + 1)
@@ -271,7 +271,7 @@ def _is_of_slurm(variable: str) -> bool:
     )
 
 
-def _free_ports(count: int) -> int:
+def free_ports(count: int) -> int:
     """The first of so many ports that nobody uses, below those that the system gives away by itself."""
     for _ in range(200):
         base = random.SystemRandom().randrange(PORTS.start, PORTS.stop - count)

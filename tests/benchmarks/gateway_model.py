@@ -257,8 +257,10 @@ def seen(port: int) -> float:
 def measured(load: Load) -> Measured:
     """Let a load pass through a gateway whose leases another process granted."""
     import pytest
-    from doored import Doored, free_port
+    from doored import Doored
     from munge_daemon import munged
+
+    from qrmi_core.slurm.cluster import free_ports
 
     with contextlib.ExitStack() as stack:
         _, told = stack.enter_context(process(str(HERE / "gateway_model_vendor.py"), "--vendor"))
@@ -268,7 +270,7 @@ def measured(load: Load) -> Measured:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qrmi-model-")))
         daemon = stack.enter_context(munged())
         case = Doored(directory, daemon.socket, [entry], log_level="warning", token_from="any")
-        metrics = free_port()
+        metrics = free_ports(1)
         case.settings["listen"]["metrics"] = f"127.0.0.1:{metrics}"
         case.write([entry])
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("PATH", case.path)

@@ -126,8 +126,10 @@ class Site:
 @contextlib.contextmanager
 def site(vendor_port: int, *, tls: bool = False, prepare: Callable[[Any], None] = lambda _: None) -> Iterator[Site]:
     """A gateway; ``prepare`` does what is to be in its journal, with one that runs in this process before."""
-    from doored import Doored, free_port
+    from doored import Doored
     from munge_daemon import munged
+
+    from qrmi_core.slurm.cluster import free_ports
 
     with tempfile.TemporaryDirectory(prefix="qrmi-bench-") as name, munged() as daemon:
         directory, more = Path(name), {}
@@ -135,8 +137,8 @@ def site(vendor_port: int, *, tls: bool = False, prepare: Callable[[Any], None] 
             more = {"ca": directory / "ca.pem", "tls": certificate(directory)}
         qpus = resources(vendor_port)
         case = Doored(directory, daemon.socket, qpus, log_level="warning", token_from="any", operators=["root"], **more)
-        case.port = free_port()
-        ports = {"admin_tcp": f"127.0.0.1:{case.port}", "metrics": f"127.0.0.1:{free_port()}"}
+        case.port = free_ports(1)
+        ports = {"admin_tcp": f"127.0.0.1:{case.port}", "metrics": f"127.0.0.1:{free_ports(1)}"}
         case.settings["listen"] |= ports
         case.write(qpus)
         os.environ["PATH"] = case.path

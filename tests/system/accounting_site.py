@@ -14,7 +14,7 @@ from pathlib import Path
 from cluster import USERS, Jobs, make_users, why_not
 
 from qrmi_core import polling
-from qrmi_core.slurm.cluster import PATH, Cluster, _free_ports
+from qrmi_core.slurm.cluster import PATH, Cluster, free_ports
 from qrmi_core.slurm.configure import QPU
 from qrmi_core.slurm.daemons import DaemonFailed, Service
 
@@ -46,7 +46,7 @@ class Accounting:
     def __init__(self, cluster: Cluster) -> None:
         self.places = cluster.places
         self._cluster = cluster
-        self._port = _free_ports(1)
+        self._port = free_ports(1)
         self._data = cluster.places.directory / "mariadb"
         self._socket = cluster.places.run / "mariadb.sock"
         environment = cluster.environment(MYSQL_UNIX_PORT=str(self._socket))

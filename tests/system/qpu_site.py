@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from cluster import USERS, Jobs, by_root
 from qrmi_core import polling
 from qrmi_core.admin_client import AdminClient
 from qrmi_core.client_settings import ClientSettings
+from qrmi_core.slurm.cluster import free_ports
 from qrmi_core.slurm.site import COMMAND, Site
 
 ROOT = Path(__file__).parents[2]
@@ -104,9 +104,7 @@ HOME = "127.0.0.1"
 
 def doors_of(directory: Path, address: str) -> dict[str, Any]:
     """The keys of gateway.json with which jobs reach it at a free port of an address."""
-    with socket.socket() as listening:
-        listening.bind((address, 0))
-        port = listening.getsockname()[1]
+    port = free_ports(1)
     return {
         "listen": {"admin": str(directory / "run" / "gateway" / "admin.sock"), "jobs": f"{address}:{port}"},
         # Each node has an address, and what runs there connects from another one.

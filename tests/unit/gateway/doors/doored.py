@@ -9,7 +9,6 @@ import http.client
 import itertools
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -25,8 +24,9 @@ from gateway_case import Case
 from qrmi_core.gateway.service import Gateway
 from qrmi_core.leases import Holder, JobKey, LeaseRecord
 from qrmi_core.leases.keeper import LeaseKeeper
+from qrmi_core.slurm.cluster import free_ports
 
-__all__ = ["NODE", "Doored", "Job", "doored", "free_port"]
+__all__ = ["NODE", "Doored", "Job", "doored"]
 
 NODE = "n1"
 PATIENCE = 60.0
@@ -119,7 +119,7 @@ class Doored(Case):
         self, directory: Path, socket: str, resources: Sequence[Any], *, host: str = HOME, ca: Path | None = None,
         **settings: Any,
     ) -> None:  # fmt: skip
-        self.jobs_port = free_port(host)
+        self.jobs_port = free_ports(1)
         self.ca = str(ca) if ca is not None else None
         self.url = f"{'https' if 'tls' in settings else 'http'}://{host}:{self.jobs_port}"
         listen = {"admin": str(directory / "admin.sock"), "jobs": f"{host}:{self.jobs_port}"}
@@ -172,13 +172,6 @@ class Doored(Case):
     def release(self, job: Job) -> None:
         """The job is over."""
         self.do(self.gateway.release(job.lease, "the job is over"))
-
-
-def free_port(host: str = HOME) -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as listening:
-        listening.bind((host, 0))
-        return int(listening.getsockname()[1])
 
 
 @contextlib.contextmanager
